@@ -1,0 +1,38 @@
+"""The networks that paint: conditional norm, transformers, style encoders, and the styler that joins them."""
+
+from arbstyle.networks.norm import ConditionalInstanceNorm2d, NormRule
+from arbstyle.networks.style_encoders import (
+    AdaINEncoder,
+    NormalizationNetwork,
+    PooledStatisticsEncoder,
+    StyleBank,
+    StyleEncoder,
+    StylePredictor,
+)
+from arbstyle.networks.styler import ArbitraryStyler, blend, interpolate, load_styler, save_styler
+from arbstyle.networks.transformer import (
+    AdaINTransformer,
+    FastTransformer,
+    JohnsonTransformer,
+    TransformerNetwork,
+)
+
+__all__ = [
+    "AdaINEncoder",
+    "AdaINTransformer",
+    "ArbitraryStyler",
+    "ConditionalInstanceNorm2d",
+    "FastTransformer",
+    "JohnsonTransformer",
+    "NormRule",
+    "NormalizationNetwork",
+    "PooledStatisticsEncoder",
+    "StyleBank",
+    "StyleEncoder",
+    "StylePredictor",
+    "TransformerNetwork",
+    "blend",
+    "interpolate",
+    "load_styler",
+    "save_styler",
+]

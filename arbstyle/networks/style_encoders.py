@@ -1,0 +1,316 @@
+"""Style encoders: a style picture (or its number) in, a style code out.
+
+One class a system. A new one subclasses :class:`StyleEncoder`; the contract test finds it by itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.networks.described import Described
+from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork, PerceptualEncoder
+from arbstyle.statistics import channel_moments
+
+
+class StyleEncoder(Described, ABC):
+    """Style picture → code.
+
+    Codes are what is blended, saved and refined; :meth:`make_head` builds what turns a code into the
+    parameters of a transformer's conditional sites.
+    """
+
+    code_size: int
+    takes_index = False
+    """Whether ``forward`` takes the numbers of known styles instead of pictures."""
+
+    @abstractmethod
+    def forward(self, style: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            style: N×3×h×w in [0,1], any size (or N whole numbers, see ``takes_index``).
+
+        Returns:
+            N×code_size.
+        """
+
+    def make_head(self, neutral: Tensor) -> nn.Module:
+        """Map from codes to the transformer's parameters.
+
+        Args:
+            neutral: P numbers, scale 1 and shift 0 at every site: where the map starts.
+        """
+        head = nn.Linear(self.code_size, len(neutral))
+        nn.init.normal_(head.weight, std=0.3 * self.code_size**-0.5)
+        with torch.no_grad():
+            head.bias.copy_(neutral)
+        return head
+
+
+class PooledStatisticsEncoder(StyleEncoder):
+    """Our own: mean and standard deviation of a small convolutional network's channels at every depth.
+
+    A style is in the statistics of its features, shallow ones for palette and grain, deep ones for strokes
+    and motifs; pooling them over positions makes the code independent of the picture's size and
+    of what stands where. No normalisation inside: it would remove what is being measured.
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8 … resolution.
+        hidden: width of the perceptron that reads the pooled statistics.
+        code_size: numbers in a code.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...] = (32, 64, 128, 192), hidden: int = 512, code_size: int = 256
+    ) -> None:
+        super().__init__()
+        self.code_size = code_size
+        first, *rest = widths
+        stages = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, first, 3, padding=1))]
+        for inputs, outputs in zip(widths, rest, strict=False):
+            stages.append(nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)))
+        self.stages = nn.ModuleList(stages)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(2 * (3 + sum(widths))),
+            nn.Linear(2 * (3 + sum(widths)), hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, code_size),
+            nn.SiLU(),
+        )
+        _start_for_relu(self.stages)
+
+    def forward(self, style: Tensor) -> Tensor:
+        x = _at_least(style, 2 ** (len(self.stages) + 1))
+        x = x[..., : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+        x = (x - 0.5) * 4
+        pooled = [*channel_moments(x)]
+        for stage in self.stages:
+            x = F.relu(stage(x))
+            pooled += channel_moments(x)
+        return self.perceptron(torch.cat(pooled, dim=1))
+
+
+class NormalizationNetwork(StyleEncoder):
+    """A small network trained end to end with the transformer (Desai 2017).
+
+    His published code took scale and shift through ``.data``, so no gradient ever reached the network; here
+    it does. Strided convolutions, average pooling so that any size goes, one linear layer to all parameters.
+
+    Args:
+        widths: channels of the stride-2 convolutions, 1/2 resolution first.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 256, 256)) -> None:
+        super().__init__()
+        self.code_size = widths[-1]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((3, *widths), widths, strict=False):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        _start_for_relu(self.layers)
+
+    def forward(self, style: Tensor) -> Tensor:
+        return self.layers((style - 0.5) * 4).mean(dim=(2, 3))
+
+
+class StylePredictor(StyleEncoder):
+    """A frozen pretrained backbone, averaged over positions, then a bottleneck (Ghiasi et al. 2017).
+
+    Args:
+        backbone: ``inception_v3`` (its ``Mixed_6e``, as published), ``vgg19`` (``relu4_1``) or
+            ``mobilenet_v3`` (large, the features' output).
+        weights: ``None`` for torchvision's download; ``"random"``, the same each time; for ``vgg19`` also a
+            file.
+        code_size: the bottleneck, 100 as published.
+    """
+
+    def __init__(
+        self,
+        backbone: Literal["inception_v3", "vgg19", "mobilenet_v3"] = "inception_v3",
+        weights: str | Path | None = None,
+        code_size: int = 100,
+    ) -> None:
+        super().__init__()
+        self.code_size = code_size
+        self.backbone = (
+            _VggBackbone(weights) if backbone == "vgg19" else _TorchvisionBackbone(backbone, weights)
+        )
+        self.bottleneck = nn.Linear(self.backbone.channels, code_size)
+
+    def forward(self, style: Tensor) -> Tensor:
+        return self.bottleneck(self.backbone(style).float().mean(dim=(2, 3)))
+
+
+class AdaINEncoder(StyleEncoder):
+    """Deviation and mean of the style's own VGG features (Huang & Belongie 2017, eq. 8); nothing to train.
+
+    Fits a transformer with one site at that layer, and no other.
+
+    Args:
+        layer: VGG-19 layer.
+        weights: VGG weights as for :class:`~arbstyle.perception.PerceptualEncoder`.
+    """
+
+    def __init__(self, layer: str = "relu4_1", weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.encoder = PerceptualEncoder("vgg19", [layer], weights=weights)
+        self.code_size = 2 * self.encoder.channels[layer]
+
+    def forward(self, style: Tensor) -> Tensor:
+        mean, deviation = channel_moments(self.encoder(_at_least(style, 16))[self.layer])
+        return torch.cat([deviation, mean], dim=1)
+
+    def make_head(self, neutral: Tensor) -> nn.Module:
+        if len(neutral) != self.code_size:
+            raise ArbstyleError(
+                f"AdaINEncoder gives the {self.code_size} moments of {self.layer}, but the transformer's "
+                f"sites need {len(neutral)} numbers; use it with AdaINTransformer"
+            )
+        return nn.Identity()
+
+
+class StyleBank(StyleEncoder):
+    """A table of styles known by number (Dumoulin et al. 2017); a bank of one is Johnson et al. 2016.
+
+    A code is the style's one-hot vector, so blends of styles are blends of rows.
+
+    Args:
+        num_styles: rows.
+    """
+
+    takes_index = True
+
+    def __init__(self, num_styles: int = 1) -> None:
+        super().__init__()
+        if num_styles < 1:
+            raise ArbstyleError(f"expected a style bank of at least 1 style, got {num_styles}")
+        self.code_size = num_styles
+
+    def forward(self, style: Tensor) -> Tensor:
+        if style.numel() and not 0 <= int(style.min()) <= int(style.max()) < self.code_size:
+            raise ArbstyleError(
+                f"the bank holds styles 0 to {self.code_size - 1}, got {int(style.min())} to "
+                f"{int(style.max())}; set num_styles to the number of style pictures, or limit the pictures"
+            )
+        return F.one_hot(style, self.code_size).float()
+
+    def make_head(self, neutral: Tensor) -> StyleTable:
+        return StyleTable(self.code_size, neutral)
+
+
+class StyleTable(nn.Module):
+    """One row of parameters a style, each a parameter of its own so that it can be trained alone."""
+
+    def __init__(self, num_styles: int, neutral: Tensor) -> None:
+        super().__init__()
+        # Equal rows would all get the same gradient direction from the shared network at first.
+        rows = (neutral + 0.1 * torch.randn_like(neutral) for _ in range(num_styles))
+        self.rows = nn.ParameterList(nn.Parameter(row) for row in rows)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return code @ torch.stack(list(self.rows))
+
+    def add_row(self) -> None:
+        """Append a style that starts as the mean of the others."""
+        self.rows.append(nn.Parameter(torch.stack(list(self.rows)).detach().mean(dim=0)))
+
+
+class _TorchvisionBackbone(FrozenNetwork):
+    """A torchvision classifier cut at one of its nodes."""
+
+    mean: Tensor
+    std: Tensor
+
+    _NODES: ClassVar = {
+        "inception_v3": ("inception_v3", "Mixed_6e"),
+        "mobilenet_v3": ("mobilenet_v3_large", "features"),
+    }
+
+    def __init__(self, name: str, weights: str | Path | None) -> None:
+        super().__init__()
+        if name not in self._NODES:
+            raise ArbstyleError(f"expected a backbone among {', '.join(self._NODES)} and vgg19, got '{name}'")
+        if weights not in (None, "random"):
+            raise ArbstyleError(f"backbone {name} takes torchvision's weights or 'random', not {weights}")
+        builder, node = self._NODES[name]
+        model = _pretrained(builder) if weights is None else _random(builder)
+        self.network = create_feature_extractor(model.eval(), {self._last(model, node): "features"})
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        with torch.no_grad():
+            self.channels = self.network(torch.zeros(1, 3, 96, 96))["features"].shape[1]
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((_at_least(images, 96) - self.mean) / self.std)["features"]
+
+    @staticmethod
+    def _last(model: nn.Module, node: str) -> str:
+        """The graph's name of the node's output, whatever torchvision calls its last operation."""
+        names = torchvision.models.feature_extraction.get_graph_node_names(model)[1]
+        return [name for name in names if name == node or name.startswith(f"{node}.")][-1]
+
+
+class _VggBackbone(FrozenNetwork):
+    def __init__(self, weights: str | Path | None) -> None:
+        super().__init__()
+        self.encoder = PerceptualEncoder("vgg19", ["relu4_1"], weights=weights)
+        self.channels = self.encoder.channels["relu4_1"]
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder(_at_least(images, 16))["relu4_1"]
+
+
+def _pretrained(builder: str) -> nn.Module:
+    try:
+        return torchvision.models.get_model(builder, weights="DEFAULT")
+    except (OSError, RuntimeError) as error:
+        raise ArbstyleError(
+            f"could not download torchvision's {builder} weights ({' '.join(str(error).split())}); "
+            "connect to the network, or choose backbone vgg19 with a weights file"
+        ) from error
+
+
+def _random(builder: str) -> nn.Module:
+    """The same random weights every time, since frozen networks are in no checkpoint and no model file."""
+    options = {"init_weights": False} if builder == "inception_v3" else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(builder, weights=None, **options)
+        _start_for_relu(model)  # torchvision's own start fades to nothing over Inception's depth
+    return model
+
+
+def _start_for_relu(network: nn.Module) -> None:
+    """Start convolutions so that activations keep their size through ReLUs (He et al. 2015)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _at_least(images: Tensor, side: int) -> Tensor:
+    """Enlarge pictures whose short side is below what the network can take.
+
+    Their shape is kept, except that strips thinner than 1 : 16 don't get longer than need be: one of a single
+    row would grow to hundreds of millions of pixels.
+    """
+    short = min(images.shape[2:])
+    if short >= side:
+        return images
+    height, width = (
+        max(side, min(round(length * side / short), max(length, 16 * side))) for length in images.shape[2:]
+    )
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,286 @@
+"""Transformation networks: they repaint a photo as the parameters of their conditional norms say."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arbstyle.networks.described import Described
+from arbstyle.networks.norm import ConditionalInstanceNorm2d
+from arbstyle.perception import PerceptualEncoder
+
+
+class TransformerNetwork(Described, ABC):
+    """Photo and style parameters in, painted photo of the same size out.
+
+    A subclass builds its layers and calls :meth:`collect_sites` last: the conditional sites, in
+    the order in which the modules were registered, then share out one flat vector of parameters.
+    """
+
+    multiple: int
+    """Sides are padded to a multiple of this, on the right and at the bottom, and cropped again."""
+    smallest: int
+    """Sides shorter than this are padded up to it, so that reflection padding has something to reflect."""
+
+    def collect_sites(self) -> None:
+        """Derive the sites from the modules and give each its place in the parameter vector."""
+        self.sites = [m for m in self.modules() if isinstance(m, ConditionalInstanceNorm2d)]
+        offset = 0
+        for site in self.sites:
+            site.offset = offset
+            offset += site.num_parameters
+        self.num_parameters = offset
+
+    def neutral_parameters(self) -> Tensor:
+        """Scale 1 and shift 0 at every site, as a vector of ``num_parameters``."""
+        pieces = [torch.tensor([1.0, 0.0]).repeat_interleave(site.channels) for site in self.sites]
+        return torch.cat(pieces) if pieces else torch.empty(0)
+
+    def forward(self, content: Tensor, parameters: Tensor) -> Tensor:
+        """Repaint.
+
+        Args:
+            content: N×3×H×W in [0,1], of any size.
+            parameters: N×P or 1×P, or N×P×h×w for styles that vary over the picture, whatever its size.
+
+        Returns:
+            N×3×H×W in [0,1].
+        """
+        height, width = content.shape[2:]
+        padded = self.pad(content)
+        if parameters.dim() == 4:
+            parameters = _extend_map(parameters, padded.shape[2] / height, padded.shape[3] / width)
+        return self.repaint(padded, parameters)[..., :height, :width]
+
+    @abstractmethod
+    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+        """As :meth:`forward`, for sides that are multiples of ``multiple``, at least ``smallest``."""
+
+    def pad(self, content: Tensor) -> Tensor:
+        """Extend on the right and at the bottom to a size that :meth:`repaint` takes."""
+        height, width = content.shape[2:]
+        down, right = (
+            max(self.smallest, math.ceil(side / self.multiple) * self.multiple) - side
+            for side in (height, width)
+        )
+        if not (down or right):
+            return content
+        mode = "reflect" if down < height and right < width else "replicate"
+        return F.pad(content, (0, right, 0, down), mode=mode)
+
+
+class StyledConv(nn.Module):
+    """Reflection-padded convolution, conditional norm, optional ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = True
+    ) -> None:
+        super().__init__()
+        # The norm that follows takes out any constant, so a bias would never do anything.
+        self.conv = _conv(inputs, outputs, kernel, stride, bias=False)
+        self.norm = ConditionalInstanceNorm2d(outputs)
+        self.relu = relu
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        x = self.norm(self.conv(x), parameters)
+        return F.relu(x) if self.relu else x
+
+
+class StyledResidual(nn.Module):
+    """Two styled convolutions around a shortcut, no activation after the sum (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = StyledConv(channels, channels)
+        self.second = StyledConv(channels, channels, relu=False)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        return x + self.second(self.first(x, parameters), parameters)
+
+
+class FastTransformer(TransformerNetwork):
+    """Our own: every convolution at half resolution or below, most at a quarter and an eighth.
+
+    Space-to-depth brings the photo to 1/4 resolution without losing a pixel; residual blocks work
+    there and, for strokes wider than a few pixels, at 1/8 with a shortcut around; sub-pixel convolutions
+    bring it back (Shi et al. 2016). They start as plain up-sampling (ICNR, Aitken et al. 2017) and
+    no norm follows the last one: both keep checkerboards away.
+
+    Args:
+        width: channels at 1/4 resolution.
+        deep_width: channels at 1/8 resolution.
+        blocks: residual blocks at 1/4 before and after the deep part, each.
+        deep_blocks: residual blocks at 1/8.
+        fine_width: channels at 1/2 resolution.
+    """
+
+    multiple = 8
+    smallest = 16
+
+    def __init__(
+        self,
+        width: int = 64,
+        deep_width: int = 128,
+        blocks: int = 1,
+        deep_blocks: int = 4,
+        fine_width: int = 32,
+    ) -> None:
+        super().__init__()
+        self.stem = StyledConv(3 * 4 * 4, width)
+        self.before = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
+        self.down = StyledConv(width, deep_width, stride=2)
+        self.deep = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
+        self.up = _conv(deep_width, width, 3)
+        self.merge = StyledConv(width, width)
+        self.after = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
+        self.to_fine = _sub_pixel_conv(width, fine_width)
+        self.fine = StyledConv(fine_width, fine_width)
+        self.to_picture = _sub_pixel_conv(fine_width, 3)
+        self.collect_sites()
+
+    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(content - 0.5, 4), parameters)
+        for block in self.before:
+            x = block(x, parameters)
+        deep = self.down(x, parameters)
+        for block in self.deep:
+            deep = block(deep, parameters)
+        deep = F.interpolate(self.up(deep), scale_factor=2, mode="bilinear", align_corners=False)
+        x = self.merge(x + deep, parameters)
+        for block in self.after:
+            x = block(x, parameters)
+        x = F.pixel_shuffle(self.to_fine(x), 2)
+        x = self.fine(x, parameters)
+        return torch.sigmoid(F.pixel_shuffle(self.to_picture(x), 2).float())
+
+
+class JohnsonTransformer(TransformerNetwork):
+    """Johnson et al. 2016, with up-sampling and conditional norms as in Dumoulin et al. 2017, table 1.
+
+    9×9 convolution, two with stride 2, residual blocks at 1/4 resolution, two nearest-neighbour
+    up-samplings, 9×9 to a picture, sigmoid; reflection padding throughout.
+
+    Args:
+        width: channels at full resolution; twice and four times as many further down.
+        blocks: residual blocks.
+        styled_encoder: condition the first three layers too (Dumoulin); Ghiasi et al. 2017 leave them
+            unstyled. Theirs are batch-normalised; here they are instance-normalised, so that
+            training and use compute the same.
+    """
+
+    multiple = 4
+    smallest = 8
+
+    def __init__(self, width: int = 32, blocks: int = 5, styled_encoder: bool = True) -> None:
+        super().__init__()
+        first = StyledConv if styled_encoder else _UnstyledConv
+        self.encoder = nn.ModuleList(
+            [
+                first(3, width, kernel=9),
+                first(width, 2 * width, stride=2),
+                first(2 * width, 4 * width, stride=2),
+            ]
+        )
+        self.blocks = nn.ModuleList(StyledResidual(4 * width) for _ in range(blocks))
+        self.decoder = nn.ModuleList([StyledConv(4 * width, 2 * width), StyledConv(2 * width, width)])
+        self.to_picture = StyledConv(width, 3, kernel=9, relu=False)
+        self.collect_sites()
+
+    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+        x = content
+        for layer in (*self.encoder, *self.blocks):
+            x = layer(x, parameters)
+        for layer in self.decoder:
+            x = layer(F.interpolate(x, scale_factor=2, mode="nearest"), parameters)
+        return torch.sigmoid(self.to_picture(x, parameters).float())
+
+
+class AdaINTransformer(TransformerNetwork):
+    """Frozen VGG-19 to ``relu4_1``, one site, mirrored decoder (Huang & Belongie 2017, section 5).
+
+    With the style's own feature moments as parameters the site *is* AdaIN (eq. 8). The decoder has no norm
+    layers; its output is clamped only when training is over, so that gradients reach over the border.
+
+    Args:
+        weights: VGG weights as for :class:`~arbstyle.perception.PerceptualEncoder`.
+    """
+
+    multiple = 8
+    smallest = 16
+    layer = "relu4_1"
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.encoder = PerceptualEncoder("vgg19", [self.layer], weights=weights)
+        self.norm = ConditionalInstanceNorm2d(self.encoder.channels[self.layer])
+        self.decoder = nn.Sequential(
+            *_decoder_block([512, 256], upsample=True),
+            *_decoder_block([256, 256, 256, 256, 128], upsample=True),
+            *_decoder_block([128, 128, 64], upsample=True),
+            *_decoder_block([64, 64], upsample=False),
+            _conv(64, 3, 3),
+        )
+        self.collect_sites()
+
+    def adain(self, content: Tensor, parameters: Tensor) -> Tensor:
+        """The photo's features with the style's moments: what the decoder is trained to invert."""
+        return self.norm(self.encoder(content)[self.layer], parameters)
+
+    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+        picture = self.decoder(self.adain(content, parameters)).float()
+        return picture if self.training else picture.clamp(0, 1)
+
+
+class _UnstyledConv(nn.Module):
+    """Stands where a StyledConv could, and ignores the style."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = _conv(inputs, outputs, kernel, stride, bias=False)
+        self.norm = nn.InstanceNorm2d(outputs, affine=True)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+def _extend_map(parameters: Tensor, down: float, right: float) -> Tensor:
+    """Continue a map over a picture that was padded to ``down`` × ``right`` its size.
+
+    Stretched over the padding instead, styles would lie up to ``multiple`` pixels beside what they are for.
+    """
+    if down == right == 1:
+        return parameters
+    height, width = parameters.shape[2:]
+    y, x = (
+        (torch.arange(size, device=parameters.device, dtype=parameters.dtype) + 0.5) / size * factor * 2 - 1
+        for size, factor in ((round(height * down), down), (round(width * right), right))
+    )
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(parameters), -1, -1, -1)
+    return F.grid_sample(parameters, grid, padding_mode="border", align_corners=False)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
+
+
+def _sub_pixel_conv(inputs: int, outputs: int, factor: int = 2) -> nn.Conv2d:
+    """Convolution before a pixel shuffle, started so that all sub-pixels agree (Aitken et al. 2017)."""
+    conv = _conv(inputs, outputs * factor**2, 3)
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
+        if conv.bias is not None:
+            conv.bias.zero_()
+    return conv
+
+
+def _decoder_block(channels: list[int], upsample: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        layers += [_conv(inputs, outputs, 3), nn.ReLU(inplace=True)]
+    return [*layers, nn.Upsample(scale_factor=2, mode="nearest")] if upsample else layers

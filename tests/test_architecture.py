@@ -1,0 +1,154 @@
+"""The rooms of the package: who may import whom, and what must stay out of the way of a quick start."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "arbstyle"
+
+# Room → the rooms it may import, besides `errors`, which is open to all. A new module needs a line here.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "images": set(),
+    "statistics": set(),
+    "perception": {"images"},
+    "losses": {"statistics", "perception"},
+    "networks": {"images", "statistics", "perception"},
+    "optimize": {"images", "statistics", "perception", "losses"},
+    "sources": {"images"},
+    "data": {"images", "sources"},
+    "metrics": {"statistics", "perception"},
+    "training": {"images", "statistics", "perception", "losses", "networks", "data", "metrics"},
+    "training_cli": {"data", "training"},
+    "compositing": {"images"},
+    "style_file": {"images", "networks"},
+    "tiling": {"networks"},
+    "inference": {
+        "images", "statistics", "perception", "losses", "networks", "compositing", "style_file", "tiling",
+    },
+    "evaluation": {
+        "images", "statistics", "perception", "losses", "networks", "optimize", "inference", "metrics",
+    },
+    "report": {"images", "metrics", "evaluation"},
+}  # fmt: skip
+ENTRY_POINTS = {"cli", "__init__", "__main__"}  # may import everything; nothing but each other imports them
+TRAINING_ONLY = {"pytorch_lightning", "lightning", "datasets", "wandb"}
+MAY_IMPORT_TRAINING_STACK = {"sources", "data", "training", "training_cli"}
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "benchmarks/*.md", "arbstyle/assets/**/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+def relative_id(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def room_of(source: Path) -> str:
+    return source.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_modules(source: Path) -> Iterator[str]:
+    """Every absolute module name that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = source.relative_to(REPOSITORY).parent.parts
+            prefix = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, (prefix, node.module)))
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imported_rooms(source: Path) -> set[str]:
+    parts = [name.split(".") for name in imported_modules(source)]
+    second = {part[1] for part in parts if part[0] == "arbstyle" and len(part) > 1}
+    return {name for name in second if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def test_table_is_acyclic_and_complete():
+    placed: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert allowed <= placed, f"{room} may import {allowed - placed}, which stand below it in the table"
+        placed.add(room)
+    rooms_on_disk = {room_of(source) for source in SOURCES}
+    assert rooms_on_disk - placed - ENTRY_POINTS == set(), "modules without a line in the table of rooms"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=relative_id)
+def test_imports_go_one_way(source: Path):
+    room = room_of(source)
+    if room in ENTRY_POINTS:
+        return
+    allowed = ROOMS.get(room, set()) | {room, "errors"}
+    assert imported_rooms(source) <= allowed
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=relative_id)
+def test_training_stack_stays_in_training(source: Path):
+    imported = {name.split(".")[0] for name in imported_modules(source)}
+    if room_of(source) not in MAY_IMPORT_TRAINING_STACK:
+        assert imported & TRAINING_ONLY == set()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=relative_id)
+def test_errors_are_exceptions_and_output_is_the_command_lines(source: Path):
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    asserts = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert asserts == [], "a user's mistake is an ArbstyleError: `python -O` drops assert"
+    prints = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert room_of(source) == "cli" or prints == [], "only the command line prints"
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nsys.stderr.write(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy():
+    loaded = modules_loaded_by("import arbstyle; from arbstyle.cli import main; main(['--help'])")
+    assert loaded & ({"torch", "torchvision", "numpy", "PIL", "matplotlib"} | TRAINING_ONLY) == set()
+
+
+@pytest.mark.skipif(not (PACKAGE / "inference.py").exists(), reason="no inference module yet")
+def test_inference_needs_no_training_stack():
+    loaded = modules_loaded_by("import arbstyle.inference")
+    assert "torch" in loaded
+    assert loaded & TRAINING_ONLY == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_id)
+def test_documents_link_to_files_that_exist(document: Path):
+    text = document.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
+    local = [link.split("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    missing = [link for link in local if not (document.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["examples", "arbstyle/assets/calibration"])
+def test_every_picture_says_whose_it_is(folder: str):
+    table = (REPOSITORY / folder / "README.md").read_text(encoding="utf-8")
+    pictures = {
+        path.name for path in (REPOSITORY / folder).iterdir() if path.suffix in {".jpg", ".png", ".webp"}
+    }
+    assert pictures
+    assert pictures == set(re.findall(r"`([\w-]+\.(?:jpg|png|webp))`", table))
