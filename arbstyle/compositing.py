@@ -59,8 +59,8 @@ def _match_channel(source: Tensor, reference: Tensor) -> Tensor:
 def match_coral(style: Tensor, photo: Tensor) -> Tensor:
     """The style with the photo's mean colour and colour covariance, by a linear map.
 
-    Whitening and re-colouring as in CORAL (Sun, Feng & Saenko 2016); symmetric square roots move colours the least
-    (Gatys et al. 2016, arXiv:1606.05897, section 3).
+    Whitening and re-colouring as in CORAL (Sun, Feng & Saenko 2016); symmetric square roots move colours
+    least (Gatys et al. 2016, arXiv:1606.05897, section 3).
 
     Args:
         style: 1×3×h×w.
@@ -76,9 +76,8 @@ def match_coral(style: Tensor, photo: Tensor) -> Tensor:
 
 def _covariance(pixels: Tensor) -> Tensor:
     # A floor of half a grey level keeps a black-and-white style from being divided by nothing.
-    return torch.cov(pixels, correction=0) + (0.5 / 255) ** 2 * torch.eye(
-        3, dtype=pixels.dtype, device=pixels.device
-    )
+    floor = (0.5 / 255) ** 2 * torch.eye(3, dtype=pixels.dtype, device=pixels.device)
+    return torch.cov(pixels, correction=0) + floor
 
 
 def _matrix_power(matrix: Tensor, power: float) -> Tensor:

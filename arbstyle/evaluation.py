@@ -7,8 +7,8 @@ so that all methods are treated alike. Two anchors are always there: the photo i
 results is not to be trusted alone.
 
 The report folder gets `results.csv` (a row per method and pair, written as soon as it is known) and
-`pictures/`; `report.write_report` adds what is for reading. A second run takes up every row whose picture,
-method, settings, photo and style are unchanged, and redoes the others.
+`pictures/`; `report.write_report` adds what is for reading. A second run makes a picture again only if its
+photo, style, size or method has changed, and measures it again only if it, or the measuring network, has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ class Row:
     pictures made here: wall time from pixels to pixels, style included; and the high-water mark of the
     process's resident memory meanwhile (it includes the measuring network and the cached features; where
     the mark can't be reset, that is outside Linux, it is that since the process began), on a GPU that of
-    its allocated memory. `picture` and `settings` are digests by which a later run knows the row is valid.
+    its allocated memory. `picture` (the file), `settings` (what it was made from) and `encoder` (what
+    measured it) are digests by which a later run knows what is still valid.
     """
 
     method: str
@@ -108,6 +109,7 @@ class Row:
     peak_mib: float | None
     picture: str
     settings: str
+    encoder: str
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,8 @@ def evaluate(
     ]
     folder = _report_folder(Path(output))
     device = choose_device(device)
-    compared: list[Method] = [
-        *(
-            method if isinstance(method, Method) else _method(method, model, vgg_weights, device)
-            for method in methods
-        ),
+    compared = [
+        *(_method(text, model, vgg_weights, device) for text in methods),
         *(OutputFolder(name, Path(path), pairs) for name, path in (outputs or {}).items()),
         PhotoCopy(),
         StyleCopy(),
@@ -367,8 +366,14 @@ class Optimization(GeneratingMethod):
         self._settings = settings
 
     def settings(self) -> dict[str, Any]:
-        settings = asdict(self._settings) | {"version": __version__}
-        return {name: value for name, value in settings.items() if name not in ("vgg_weights", "device")}
+        settings = {name: value for name, value in asdict(self._settings).items() if name != "device"}
+        return settings | {"vgg_weights": self._weights, "version": __version__}
+
+    @cached_property
+    def _weights(self) -> str:
+        """Tells weights apart by content, because a file may be replaced or move."""
+        file = self._settings.vgg_weights
+        return digest(Path(file)) if file and Path(file).is_file() else str(file)
 
     def stylize(self, content: Tensor, style: Tensor) -> Tensor:
         result = optimize(content, style, self._settings)
@@ -378,9 +383,11 @@ class Optimization(GeneratingMethod):
 
 
 def _method(
-    text: str, model: str | Path | None, vgg_weights: str | Path | None, device: torch.device
+    text: str | Method, model: str | Path | None, vgg_weights: str | Path | None, device: torch.device
 ) -> Method:
     """The method that a command line names; see `evaluate`."""
+    if isinstance(text, Method):
+        return text
     kind, _, argument = text.partition(":")
     if text == "stylize" or (text.startswith("stylize@") and text != "stylize@"):
         path = text.removeprefix("stylize").removeprefix("@") or model
@@ -421,9 +428,8 @@ class Examiner:
         self._size = size
         self._digest = lru_cache(maxsize=None)(digest)
         self.encoder_digest = digest_of_module(encoder)
-        bytes_per_reference = (
-            2_500_000 + 44 * size**2
-        )  # Gram matrices; pixels and relu4_1 of a square picture
+        # Gram matrices; pixels and relu4_1 of a square picture.
+        bytes_per_reference = 2_500_000 + 44 * size**2
         self.reference = lru_cache(maxsize=max(4, CACHE_BYTES // bytes_per_reference))(self._reference)
 
     def _reference(self, path: Path) -> Description:
@@ -459,10 +465,9 @@ class Examiner:
         return {name: float(values[name]) for name in MEASURES}
 
     def settings_digest(self, method: Method, pair: Pair) -> str:
-        """Changes with whatever a row depends on, the picture itself apart."""
+        """Changes with whatever a picture is made from."""
         dependencies = [
             self._size,
-            self.encoder_digest,
             self._digest(pair.content),
             self._digest(pair.style),
             method.settings(),
@@ -471,14 +476,16 @@ class Examiner:
 
 
 def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, table: ResultsTable) -> Row:
-    """The row of an earlier run if it is still valid, else a new one (and the picture, where made here)."""
+    """The row of an earlier run as far as it is still valid; what isn't is made and measured again."""
     path = method.picture(pair, report)
     settings = examiner.settings_digest(method, pair)
     known = table.find(method.name, pair)
-    if known and known.settings == settings and path.is_file() and digest(path) == known.picture:
-        return known
     seconds = peak_mib = None
-    if isinstance(method, GeneratingMethod):
+    if known and known.settings == settings and path.is_file() and digest(path) == known.picture:
+        if known.encoder == examiner.encoder_digest:
+            return known
+        seconds, peak_mib = known.seconds, known.peak_mib
+    elif isinstance(method, GeneratingMethod):
         image, seconds, peak_mib = _timed(method, pair, examiner)
         write_image(image, path)
     description = method.describe(path, pair, examiner)
@@ -494,6 +501,7 @@ def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, 
         peak_mib=peak_mib,
         picture=digest(path),
         settings=settings,
+        encoder=examiner.encoder_digest,
     )
     table.add(row)
     return row
@@ -550,6 +558,7 @@ class ResultsTable:
         "peak_mib",
         "picture",
         "settings",
+        "encoder",
     )
 
     def __init__(self, path: Path) -> None:
@@ -595,6 +604,7 @@ class ResultsTable:
             peak_mib=float(cells["peak_mib"]) if cells["peak_mib"] else None,
             picture=cells["picture"],
             settings=cells["settings"],
+            encoder=cells["encoder"],
         )
 
     @staticmethod
@@ -609,6 +619,7 @@ class ResultsTable:
             *("" if number is None else f"{number:.7g}" for number in numbers),
             row.picture,
             row.settings,
+            row.encoder,
         ]
 
 

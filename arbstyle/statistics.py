@@ -5,6 +5,7 @@ Both are computed in float32 at least, so that half-precision features do not ov
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -21,7 +22,8 @@ def gram_matrix(features: Tensor) -> Tensor:
         N×C×C, symmetric positive semi-definite.
     """
     flat = _at_least_float32(features).flatten(2)
-    return flat @ flat.transpose(1, 2) / flat.shape[2]
+    with torch.autocast(flat.device.type, enabled=False):  # which would multiply in half precision
+        return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
 def channel_moments(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,16 @@ class Style:
     model_name: str
     thumbnail: Image.Image
 
+    def description(self) -> dict[str, str | int | bool]:
+        """What there is to tell."""
+        return {
+            "name": self.name,
+            "model": f"{self.model_name} ({self.model})",
+            "code": f"{self.code.numel()} numbers",
+            "refined": self.parameters is not None,
+            "thumbnail": f"{self.thumbnail.width}×{self.thumbnail.height}",
+        }
+
     def save(self, path: str | Path) -> Path:
         """Write as safetensors, whole or not at all.
 

@@ -24,12 +24,12 @@ from arbstyle.networks import ConditionalInstanceNorm2d, NormRule, TransformerNe
 
 DEFAULT_TILE = 1024
 TOLERANCE = 0.03
-"""Largest change of a mean (in deviations) or of a deviation (relative) at which statistics count as found."""
+"""Largest change of a mean (in deviations) or a deviation (relative) at which statistics count as found."""
 MAX_PASSES = 8
 SAMPLE_CROPS = 4
 """Crops a side of the sample."""
 PEAK_OVER_ACTIVATION = 8
-"""Peak memory of a forward pass over the largest activation at a site: convolutions need copies and buffers."""
+"""Peak memory of a forward pass over the largest activation at a site: convolutions need copies."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done and the number of tiles known to be to do."""
@@ -174,9 +174,6 @@ class TiledPainter:
     Args:
         transformer: in evaluation mode; its type and device are those of the computation.
         tile: side of a tile without its overlap, in pixels.
-
-    Raises:
-        ValueError: a tile below the transformer's multiple.
     """
 
     def __init__(self, transformer: TransformerNetwork, tile: int = DEFAULT_TILE) -> None:
@@ -258,7 +255,7 @@ class TiledPainter:
         for done, box in enumerate(boxes, start=1):
             outer, inner = self._with_overlap(box, photo)
             part = self._input(outer.cut(photo))
-            # What is padded at the right and at the bottom counts where the whole is normalised, so it does here.
+            # What is padded at the right and bottom counts where the whole is normalised, so it does here.
             core = Box(
                 inner.top,
                 inner.bottom if box.bottom < height else part.shape[2],

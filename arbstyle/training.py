@@ -7,42 +7,49 @@ import json
 import logging
 import math
 import os
-import resource
+import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 import arbstyle
 from arbstyle.data import StyleBatch, StyleTransferData
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import resize, write_image
+from arbstyle.images import atomic_path, resize, write_image
 from arbstyle.losses import LossTerms, PerceptualLoss, StyleStatistic
 from arbstyle.metrics import psnr
 from arbstyle.networks.style_encoders import StyleEncoder
 from arbstyle.networks.styler import (
     ArbitraryStyler,
-    build_styler,
     describe_styler,
     extend_bank,
     load_own_state,
     load_styler,
     own_state,
+    save_state,
     save_styler,
 )
 from arbstyle.networks.transformer import AdaINTransformer, TransformerNetwork
 from arbstyle.perception import Network, PerceptualEncoder, Pooling
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +74,8 @@ class StyleTransferTraining(pl.LightningModule):
             :class:`~arbstyle.perception.PerceptualEncoder`.
         learning_rate: of Adam, at its highest.
         betas: of Adam.
-        schedule: ``constant``; ``cosine`` to 2 % at the last step; ``inverse``: 1 / (1 + inverse_decay · step).
+        schedule: ``constant``; ``cosine`` to 2 % at the last step; ``inverse``:
+            1 / (1 + inverse_decay · step).
         warmup_steps: the learning rate rises linearly over these.
         inverse_decay: see ``schedule``; 5e-5 is AdaIN's.
         average_decay: of the exponential moving average; early steps count less. 0: no averaging.
@@ -107,10 +115,8 @@ class StyleTransferTraining(pl.LightningModule):
         new_styles_only: bool = False,
     ) -> None:
         super().__init__()
-        if content_target == "adain" and not isinstance(transformer, AdaINTransformer):
-            raise ArbstyleError(
-                f"content_target 'adain' needs the AdaINTransformer, got {type(transformer).__name__}; use 'photo'"
-            )
+        if content_target == "adain":
+            _check_adain_target(transformer, content_layers, network, normalize_filters, pooling)
         if new_styles_only and init_from is None:
             raise ArbstyleError("new_styles_only adds styles to a trained bank: name its file with init_from")
         self.strict_loading = False  # frozen networks are not in checkpoints; own keys are checked on loading
@@ -118,7 +124,9 @@ class StyleTransferTraining(pl.LightningModule):
         self.first_style = 0
         if init_from is not None:
             self._start_from(init_from, vgg_weights, new_styles_only)
-        self.average = AveragedModel(self.styler, multi_avg_fn=_WarmAverage(average_decay)).requires_grad_(False)
+        self.average = AveragedModel(self.styler, multi_avg_fn=_WarmAverage(average_decay)).requires_grad_(
+            False
+        )
         encoder = PerceptualEncoder(
             network,
             sorted({*content_layers, *style_layers}),
@@ -145,7 +153,7 @@ class StyleTransferTraining(pl.LightningModule):
         self.inverse_decay = inverse_decay
         self.compile_networks = compile
         self.picture_every = picture_every
-        self._since = (0, time.monotonic())
+        self._unchecked: list[tuple[Tensor, list[tuple[str, str]]]] = []
 
     def _start_from(self, path: str, vgg_weights: str | None, new_styles_only: bool) -> None:
         trained, _ = load_styler(path, vgg_weights)
@@ -167,10 +175,22 @@ class StyleTransferTraining(pl.LightningModule):
         self.styler.to(memory_format=torch.channels_last)
         self.average.to(memory_format=torch.channels_last)
         if self.compile_networks:
-            self.styler.compile()
-            self.loss.compile()
+            self._compile()
+
+    def _compile(self) -> None:
+        parts = [self.styler.transformer, self.loss.encoder]
+        if isinstance(self.styler.transformer, AdaINTransformer):  # whose halves are used one by one
+            parts += [self.styler.transformer.encoder, self.styler.transformer.decoder]
+        if not self.styler.style_encoder.takes_index:
+            parts.append(self.styler.style_encoder)
+        for part in parts:
+            part.compile()
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [Speed()]
 
     def on_fit_start(self) -> None:
+        self._check_bank()
         for each in self.loggers:
             each.log_hyperparams({"information": self.information()})
 
@@ -180,11 +200,11 @@ class StyleTransferTraining(pl.LightningModule):
 
     def training_step(self, batch: StyleBatch, batch_index: int) -> Tensor:
         content = batch.content.contiguous(memory_format=torch.channels_last)
-        painted, terms = self._paint_and_judge(self.styler, content, batch)
+        _, terms = self._paint_and_judge(self.styler, content, batch)
         identity = self._identity_error(content)
         total = terms.total + self.identity_weight * identity
-        self._stop_unless_finite(total, batch)
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        self._unchecked.append((total.detach(), batch.names))
+        if self._logs_this_step():
             self._log_terms("train", terms)
             self.log("train/identity", identity)
             self.log("train/total", total)
@@ -193,12 +213,18 @@ class StyleTransferTraining(pl.LightningModule):
     def _paint_and_judge(
         self, styler: ArbitraryStyler, content: Tensor, batch: StyleBatch
     ) -> tuple[Tensor, LossTerms]:
+        style = batch.style.contiguous(memory_format=torch.channels_last)
         parameters = styler.parameters_of(styler.encode(self._style_input(batch)))
-        painted = styler.transformer(content, parameters)
-        targets = self.loss.targets(content, batch.style.contiguous(memory_format=torch.channels_last))
         if self.content_target == "adain" and isinstance(styler.transformer, AdaINTransformer):
-            restyled = styler.transformer.adain(content, parameters).detach()
-            targets = replace(targets, content={layer: restyled for layer in targets.content})
+            # The target is what the decoder gets: the photo goes through VGG once, not three times.
+            restyled = styler.transformer.adain(content, parameters)
+            painted = styler.transformer.decode(restyled)
+            targets = replace(
+                self.loss.targets(None, style), content=dict.fromkeys(self.loss.content_layers, restyled)
+            )
+        else:
+            painted = styler.transformer(content, parameters)
+            targets = self.loss.targets(content, style)
         return painted, self.loss(painted, targets)
 
     def _style_input(self, batch: StyleBatch) -> Tensor:
@@ -212,16 +238,6 @@ class StyleTransferTraining(pl.LightningModule):
         some = content[: math.ceil(len(content) / 8)]
         return (self.styler(some, some) - some).square().mean()
 
-    def _stop_unless_finite(self, total: Tensor, batch: StyleBatch) -> None:
-        if torch.isfinite(total):
-            return
-        pairs = ", ".join(f"{content} + {style}" for content, style in batch.names)
-        checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or "none yet"
-        raise ArbstyleError(
-            f"the loss is {float(total)} at step {self.trainer.global_step}, on {pairs}; the last good checkpoint is "
-            f"{checkpoint}: lower the learning rate or clip gradients, and resume from it"
-        )
-
     def validation_step(self, batch: StyleBatch, batch_index: int) -> None:
         styler = self.trained_styler
         painted, terms = self._paint_and_judge(styler, batch.content, batch)
@@ -231,18 +247,82 @@ class StyleTransferTraining(pl.LightningModule):
             same = styler(batch.content, batch.content)
             self.log("val/identity_psnr", psnr(same, batch.content).mean(), batch_size=len(painted))
 
+    def on_train_end(self) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, StyleTransferData) and data.skipped:
+            logger.warning("pictures that could not be decoded and were skipped: %d", len(data.skipped))
+
+    def _check_bank(self) -> None:
+        """Say what is wrong with a style bank's data in one line, before the first step."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not self.styler.style_encoder.takes_index or not isinstance(data, StyleTransferData):
+            return
+        rows, styles = self.styler.style_encoder.code_size - self.first_style, data.num_styles
+        if styles is None:
+            raise ArbstyleError(
+                "a style bank needs numbered styles, and a stream's have none: set data.streaming to false"
+            )
+        if data.hold_out_styles and data.validation_pairs:
+            raise ArbstyleError("a style bank knows no held-out styles: set data.hold_out_styles to false")
+        if styles > rows:
+            raise ArbstyleError(
+                f"the bank has {rows} rows to train, the set {styles} style pictures: set "
+                f"model.style_encoder.init_args.num_styles to {styles + self.first_style}"
+            )
+
     # --- optimisation ---------------------------------------------------------------------------
 
     def configure_optimizers(self) -> dict[str, Any]:
         parameters = [parameter for parameter in self.styler.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas)
         total = float(self.trainer.estimated_stepping_batches)
-        # A function leaves no state in the checkpoint: a run resumed with more steps follows the new schedule.
+        # A function leaves no state in the checkpoint: a run resumed with more steps follows the new curve.
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
-            lambda step: learning_rate_factor(step, self.schedule, self.warmup_steps, total, self.inverse_decay),
+            lambda step: learning_rate_factor(
+                step, self.schedule, self.warmup_steps, total, self.inverse_decay
+            ),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        # A checkpoint restores its own learning rate and betas; the configuration's are meant.
+        scheduler = self.lr_schedulers()
+        scheduler.base_lrs = [self.learning_rate]
+        (group,) = scheduler.optimizer.param_groups
+        factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
+        group |= {"initial_lr": self.learning_rate, "lr": self.learning_rate * factor, "betas": self.betas}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        self._stop_unless_finite(norm)
+        if self._logs_this_step():
+            self.log("train/gradient_norm", norm)
+            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+
+    def _stop_unless_finite(self, gradient_norm: Tensor) -> None:
+        """Stop before anything that is not finite reaches the weights, and so a checkpoint."""
+        losses = torch.stack([loss for loss, _ in self._unchecked])
+        # One look a step, since each waits for the device. In float16 the gradient scaler skips such steps.
+        ignored = self.trainer.precision == "16-mixed"
+        values = losses if ignored else torch.cat([losses, gradient_norm.detach().to(losses).view(1)])
+        if bool(torch.isfinite(values).all()):
+            self._unchecked.clear()
+            return
+        bad = [
+            (f"loss is {float(loss)}", names) for loss, names in self._unchecked if not torch.isfinite(loss)
+        ]
+        everything = [pair for _, names in self._unchecked for pair in names]
+        what, pairs = bad[0] if bad else (f"gradient's norm is {float(gradient_norm)}", everything)
+        checkpoints = self.trainer.checkpoint_callback
+        written = checkpoints.last_written if isinstance(checkpoints, Checkpoints) else None
+        raise ArbstyleError(
+            f"the {what} at step {self.trainer.global_step}, on "
+            f"{', '.join(f'{content} + {style}' for content, style in pairs)}; the last good checkpoint is "
+            f"{written or self.trainer.ckpt_path or 'none yet'}: resume from it with a lower learning rate "
+            "or trainer.gradient_clip_val"
+        )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -260,11 +340,12 @@ class StyleTransferTraining(pl.LightningModule):
         here, there = describe_styler(self.styler), checkpoint.get("architecture")
         if there != here:
             raise ArbstyleError(
-                "the checkpoint is of another architecture than the configuration's: use the config it was trained "
-                f"with (checkpoint {json.dumps(there)}, configuration {json.dumps(here)})"
+                "the checkpoint is of another architecture than the configuration's: use the config it was "
+                f"trained with (checkpoint {json.dumps(there)}, configuration {json.dumps(here)})"
             )
         load_own_state(self, checkpoint["state_dict"])
-        _set_random_state(checkpoint["random_state"])
+        if "random_state" in checkpoint:
+            _set_random_state(checkpoint["random_state"])
 
     def information(self) -> dict[str, Any]:
         """What a model file should say of its making: versions, data, steps and settings."""
@@ -295,25 +376,16 @@ class StyleTransferTraining(pl.LightningModule):
         values |= {f"{stage}/weighted/{name}": value for name, value in terms.weighted_layers.items()}
         self.log_dict(values, batch_size=batch_size)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]
-            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
-            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+    def _logs_this_step(self) -> bool:
+        """Whether Lightning hands what is logged during this step to the loggers at its end."""
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
     def on_train_batch_end(self, outputs: Any, batch: StyleBatch, batch_index: int) -> None:
-        step = self.trainer.global_step
-        if step % self.trainer.log_every_n_steps == 0:
-            self._log_speed(step, len(batch.content) * self.trainer.world_size)
-        if self.picture_every and step % self.picture_every == 0 and self.trainer.is_global_zero:
+        # Nothing is unchecked right after an optimiser step; more batches may be needed for one.
+        if self._unchecked or not self.picture_every or not self.trainer.is_global_zero:
+            return
+        if self.trainer.global_step % self.picture_every == 0:
             self._log_pictures(batch)
-
-    def _log_speed(self, step: int, images_per_step: int) -> None:
-        (past_step, past), now = self._since, time.monotonic()
-        self._since = (step, now)
-        if step > past_step:
-            self.log("train/images_per_second", (step - past_step) * images_per_step / (now - past))
-        self.log("train/peak_memory_mib", peak_memory_mib(self.device))
 
     @torch.no_grad()
     def _log_pictures(self, batch: StyleBatch) -> None:
@@ -322,10 +394,37 @@ class StyleTransferTraining(pl.LightningModule):
         grids = {"training": batch}
         if isinstance(data, StyleTransferData) and data.validation_batches:
             grids["validation"] = self.transfer_batch_to_device(data.validation_batches[0], self.device, 0)
-        styler = self.trained_styler.eval()
+        styler = self.trained_styler.eval()  # Lightning sets training mode on all modules
         for name, pictures in grids.items():
-            grid = picture_grid(styler, pictures.content[:4], pictures.style[:4], self._style_input(pictures)[:4])
-            _log_picture(self.loggers, self.trainer.default_root_dir, name, grid.cpu(), self.trainer.global_step)
+            grid = picture_grid(
+                styler, pictures.content[:4], pictures.style[:4], self._style_input(pictures)[:4]
+            )
+            _log_picture(
+                self.loggers, self.trainer.default_root_dir, name, grid.cpu(), self.trainer.global_step
+            )
+
+
+def _check_adain_target(
+    transformer: TransformerNetwork,
+    content_layers: Mapping[str, float],
+    network: Network,
+    normalize_filters: bool,
+    pooling: Pooling,
+) -> None:
+    if not isinstance(transformer, AdaINTransformer):
+        raise ArbstyleError(
+            f"content_target 'adain' needs AdaINTransformer, got {type(transformer).__name__}: use 'photo'"
+        )
+    if list(content_layers) != [transformer.layer]:
+        raise ArbstyleError(
+            f"content_target 'adain' is features of {transformer.layer}: expected content_layers of it only, "
+            f"got {', '.join(content_layers)}"
+        )
+    if (network, normalize_filters, pooling) != ("vgg19", True, "max"):
+        raise ArbstyleError(
+            "content_target 'adain' is features of VGG-19 with normalised filters and max pooling: leave "
+            "network, normalize_filters and pooling of the loss at these"
+        )
 
 
 def picture_grid(styler: ArbitraryStyler, contents: Tensor, styles: Tensor, style_inputs: Tensor) -> Tensor:
@@ -351,7 +450,11 @@ def picture_grid(styler: ArbitraryStyler, contents: Tensor, styles: Tensor, styl
 
 
 def learning_rate_factor(
-    step: int, schedule: Schedule, warmup_steps: int = 0, total_steps: float = math.inf, inverse_decay: float = 5e-5
+    step: int,
+    schedule: Schedule,
+    warmup_steps: int = 0,
+    total_steps: float = math.inf,
+    inverse_decay: float = 5e-5,
 ) -> float:
     """Factor on the learning rate at an optimiser step: a linear rise, times the schedule.
 
@@ -380,33 +483,158 @@ class _WarmAverage:
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
-class Checkpoints(ModelCheckpoint):
-    """``last.ckpt``, written every few minutes, at the end, and when the run is told to stop.
+class Speed(pl.Callback):
+    """Logs images a second, what part of the time went into waiting for data, and peak memory.
+
+    The time of validation is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._restart()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restart(trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._idle_since = time.monotonic()
+        self._began += self._idle_since - self._paused
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._paused = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: StyleBatch, batch_idx: int
+    ) -> None:
+        self._waited += time.monotonic() - self._idle_since
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: StyleBatch,
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch.content) * trainer.world_size
+        self._idle_since = now = time.monotonic()
+        if trainer.global_step == self._step or trainer.global_step % trainer.log_every_n_steps:
+            return
+        pl_module.log("train/images_per_second", self._images / (now - self._began))
+        pl_module.log("train/waiting_for_data", self._waited / (now - self._began))
+        pl_module.log("train/peak_memory_mib", peak_memory_mib(pl_module.device))
+        self._restart(trainer.global_step)
+
+    def _restart(self, step: int = 0) -> None:
+        self._step, self._images, self._waited = step, 0, 0.0
+        self._began = self._idle_since = self._paused = time.monotonic()
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt`` every few minutes, at the end and when the run is told to stop; ``best.ckpt`` beside it.
 
     Args:
         directory: folder; default: ``checkpoints`` in the run's folder.
-        every_minutes: time between two.
+        every_minutes: time between two of ``last.ckpt``.
+        every_steps: optimiser steps between two of ``last.ckpt``, in place of a time.
+        keep_best: keep the checkpoint with the lowest validation loss, too.
+        upload_best: at the end of training, hand ``best.ckpt`` to wandb as an artifact.
     """
 
-    def __init__(self, directory: str | None = None, every_minutes: float = 5.0) -> None:
-        super().__init__(
-            dirpath=directory,
-            filename="last",
-            train_time_interval=timedelta(minutes=every_minutes),
-            save_on_exception=True,
-            enable_version_counter=False,
-        )
+    def __init__(
+        self,
+        directory: str | None = None,
+        every_minutes: float = 5.0,
+        every_steps: int | None = None,
+        keep_best: bool = True,
+        upload_best: bool = False,
+    ) -> None:
+        if every_minutes <= 0 or (every_steps is not None and every_steps < 1):
+            raise ArbstyleError(
+                "expected checkpoint.every_minutes above 0 and checkpoint.every_steps of at least 1, got "
+                f"{every_minutes} and {every_steps}"
+            )
+        self.directory = directory
+        self.every_minutes = every_minutes
+        self.every_steps = every_steps
+        self.keep_best = keep_best or upload_best
+        self.upload_best = upload_best
+        self.best_loss = math.inf
+        self.last_written: Path | None = None
+        self._step = self._first_step = 0
+        self._saved_at = math.inf
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # After a non-finite loss the last good checkpoint must stay; after SIGTERM or Ctrl-C nothing is wrong.
-        if isinstance(exception, (SystemExit, KeyboardInterrupt)):
-            super().on_exception(trainer, pl_module, exception)
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        directory = self.directory or str(Path(trainer.default_root_dir) / "checkpoints")
+        self.directory = trainer.strategy.broadcast(directory)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._first_step = trainer.global_step
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self._step:  # more batches are needed for a step
+            return
+        self._step = trainer.global_step
+        if trainer.strategy.broadcast(self._is_due()):  # clocks differ
+            self._save(trainer, "last.ckpt")
+            self._saved_at = time.monotonic()
+
+    def _is_due(self) -> bool:
+        if self.every_steps is not None:
+            return self._step % self.every_steps == 0
+        return time.monotonic() - self._saved_at >= 60 * self.every_minutes
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.keep_best or trainer.sanity_checking or "val/total" not in trainer.callback_metrics:
+            return
+        loss = trainer.strategy.broadcast(float(trainer.callback_metrics["val/total"]))
+        if trainer.state.fn == "fit" and loss < self.best_loss:
+            self.best_loss = loss
+            self._save(trainer, "best.ckpt")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save_checkpoint(trainer, str(Path(self._directory(trainer)) / "last.ckpt"))
+        self._save(trainer, "last.ckpt")
+        best = Path(self.directory or ".") / "best.ckpt"
+        if self.upload_best and best.is_file() and trainer.is_global_zero:
+            for each in trainer.loggers:
+                if isinstance(each, ForgivingWandbLogger):
+                    each.log_checkpoint(best, {"val/total": self.best_loss, "steps": trainer.global_step})
 
-    def _directory(self, trainer: pl.Trainer) -> str:
-        return str(self.dirpath or trainer.default_root_dir)
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        # After a failure the last good checkpoint must stay; after SIGTERM or Ctrl-C nothing is wrong.
+        if isinstance(exception, (SystemExit, KeyboardInterrupt)) and trainer.global_step > self._first_step:
+            path = self._save(trainer, "last.ckpt")
+            logger.info("stopped at step %d; go on with --ckpt_path %s", trainer.global_step, path)
+
+    def _save(self, trainer: pl.Trainer, name: str) -> Path:
+        path = Path(self.directory or ".") / name
+        trainer.save_checkpoint(path)
+        self.last_written = path
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss = state_dict["best_loss"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file that it then replaces: a run killed at any moment leaves a whole one.
+
+    Lightning's own temporary file may be on another disk, from which it is not moved in one go.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class Export(pl.Callback):
@@ -437,18 +665,30 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:
     Raises:
         ArbstyleError: not a checkpoint of this program.
     """
-    if not Path(checkpoint).is_file():
-        raise ArbstyleError(f"expected a checkpoint in {checkpoint}, but there is no such file")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        architecture, state = content["architecture"], content["state_dict"]
-    except Exception as error:  # whatever a foreign or damaged file makes torch.load say
-        reason = (str(error).splitlines() or [""])[0]
-        raise ArbstyleError(f"{checkpoint} is not a checkpoint of 'arbstyle train' ({reason})") from error
-    styler = build_styler(architecture, weights="random")
+    content = read_checkpoint(checkpoint)
     prefix = "average.module."
-    load_own_state(styler, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    return save_styler(styler, path, content["information"])
+    state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    return save_state(state, content["architecture"], path, content["information"])
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Everything in a checkpoint, on the CPU.
+
+    Raises:
+        ArbstyleError: not a checkpoint of this program.
+    """
+    if not Path(path).is_file():
+        raise ArbstyleError(f"expected a checkpoint in {path}, but there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, BadZipFile, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ArbstyleError(
+            f"{path} is damaged, or not a checkpoint of 'arbstyle train' ({reason})"
+        ) from error
+    if not isinstance(content, dict) or not {"state_dict", "architecture", "information"} <= set(content):
+        raise ArbstyleError(f"{path} is not a checkpoint of 'arbstyle train'")
+    return content
 
 
 # --- loggers ------------------------------------------------------------------------------------
@@ -459,18 +699,74 @@ def default_loggers(directory: str | Path, name: str | None = None) -> list[Logg
 
     Never asks for anything, and never fails because of wandb.
     """
-    loggers: list[Logger] = [CSVLogger(str(directory), name="", version="")]
+    _keep_earlier_curves(Path(directory))
+    # Written with every row: what a killed run has logged stays.
+    loggers: list[Logger] = [CSVLogger(str(directory), name="", version="", flush_logs_every_n_steps=1)]
     if os.environ.get("WANDB_MODE") == "disabled" or importlib.util.find_spec("wandb") is None:
         return loggers
     try:
-        wandb_logger = WandbLogger(
+        wandb_logger = ForgivingWandbLogger(
             project="arbstyle", name=name, save_dir=str(directory), offline=not _wandb_configured()
         )
         _ = wandb_logger.experiment  # starts the run, where anything that is broken shows
         loggers.append(wandb_logger)
     except Exception as error:  # whatever is wrong with wandb, training matters more
-        logger.warning("wandb can't be used (%s); logging to CSV only", (str(error).splitlines() or [""])[0])
+        logger.warning("wandb can't be used (%s); logging to CSV only", _first_line(error))
     return loggers
+
+
+class ForgivingWandbLogger(WandbLogger):
+    """Whatever goes wrong with wandb during training is said once, and training goes on without it."""
+
+    broken = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._attempt(lambda: super(ForgivingWandbLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any) -> None:
+        self._attempt(lambda: super(ForgivingWandbLogger, self).log_hyperparams(params))
+
+    def log_picture(self, name: str, path: Path, step: int) -> None:
+        """Log a picture file."""
+        self._attempt(lambda: self.log_image(name, [str(path)], step=step))
+
+    def log_checkpoint(self, path: Path, facts: dict[str, Any]) -> None:
+        """Log a checkpoint file as an artifact."""
+
+        def upload() -> None:
+            import wandb
+
+            artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model", metadata=facts)
+            artifact.add_file(str(path))
+            self.experiment.log_artifact(artifact, aliases=["best"])
+
+        self._attempt(upload)
+
+    def finalize(self, status: str) -> None:
+        """End the run, so that the next one in this process gets its own."""
+        self._attempt(lambda: self.experiment.finish(exit_code=int(status != "success")))
+
+    @rank_zero_only
+    def _attempt(self, log: Callable[[], None]) -> None:
+        if self.broken:
+            return
+        try:
+            log()
+        except Exception as error:  # as in default_loggers
+            self.broken = True
+            logger.warning("wandb stopped working (%s); logging to CSV only", _first_line(error))
+
+
+def _keep_earlier_curves(directory: Path) -> None:
+    """The CSV logger begins by deleting the file that is there; a resumed run should not lose its past."""
+    curves = directory / "metrics.csv"
+    if rank_zero_only.rank == 0 and curves.is_file():
+        number = 1 + len(list(directory.glob("metrics-*.csv")))
+        curves.rename(directory / f"metrics-{number}.csv")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _wandb_configured() -> bool:
@@ -487,11 +783,8 @@ def _log_picture(loggers: list[Logger], directory: str, name: str, grid: Tensor,
     folder.mkdir(parents=True, exist_ok=True)
     path = write_image(grid, folder / f"{name}_{step:07d}.png")
     for each in loggers:
-        if isinstance(each, WandbLogger):
-            try:
-                each.log_image(f"pictures/{name}", [str(path)], step=step)
-            except Exception as error:  # as above
-                logger.warning("wandb did not take a picture: %s", error)
+        if isinstance(each, ForgivingWandbLogger):
+            each.log_picture(f"pictures/{name}", path, step)
 
 
 # --- the machine --------------------------------------------------------------------------------
@@ -510,6 +803,8 @@ def peak_memory_mib(device: torch.device) -> float:
     """Most memory used so far: allocated on a CUDA device, else resident in this process, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -9,12 +9,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from arbstyle.data import StyleTransferData
-from arbstyle.training import Checkpoints, Export, StyleTransferTraining, default_loggers
+from arbstyle.training import Checkpoints, Export, StyleTransferTraining, default_loggers, read_checkpoint
 
 DEFAULT_RUN = Path("runs") / "default"
+
+IRRELEVANT_WARNINGS = (
+    ".*LightningCLI's args parameter.*",
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",  # between PyTorch and Lightning
+    ".*in eval mode at the start of training.*",  # the frozen networks, and the average
+    ".*sync_dist=True.*",  # all processes validate on the same pictures
+    ".*smaller than the logging interval.*",  # of an epoch; runs are logged by steps
+    ".*logs directory .* exists and is not empty.*",  # earlier curves are put aside before
+    ".*discard.* init_args.*",  # an overlay of another class replaces the arguments of the one below
+    ".*lr_scheduler.step.*before.*optimizer.step.*",  # float16's first steps, skipped by its gradient scaler
+)
 
 
 class OneLineParser(LightningArgumentParser):
@@ -34,6 +47,13 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(Export, "export")
         parser.add_argument("--run_name", type=str | None, default=None, help="the run's name in wandb")
 
+    def _parse_ckpt_path(self) -> None:
+        # Lightning lets settings in the checkpoint replace those that the user gave; ours holds none.
+        command = self.config.get("subcommand")
+        path = self.config[command].get("ckpt_path") if command else None
+        if path not in (None, "last", "best", "hpc", "registry"):
+            read_checkpoint(path)
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
         # The sets are opened first: a mistake there should be known before any accelerator is touched.
@@ -44,16 +64,26 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        settings = {"config": self._parser("fit").dump(self.config.fit, skip_none=False)}
+        settings = yaml.safe_load(self._parser("fit").dump(self.config.fit, skip_none=False))
         for each in self.trainer.loggers:
             each.log_hyperparams(settings)
 
 
 def train(argv: Sequence[str]) -> None:
     """Parse and run one training command line, such as ``["fit", "--config", "configs/default.yaml"]``."""
-    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    logging.getLogger("arbstyle").setLevel(logging.INFO)
+    _configure_logging()
+    with warnings.catch_warnings():
+        for message in IRRELEVANT_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            _run(argv)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning turns into an exit code
+                raise stop.__context__ from None
+            raise
+
+
+def _run(argv: Sequence[str]) -> None:
     TrainingCLI(
         StyleTransferTraining,
         StyleTransferData,
@@ -66,3 +96,16 @@ def train(argv: Sequence[str]) -> None:
         # Otherwise a checkpoint's settings would silently replace those of the YAML on resuming.
         load_from_checkpoint_support=False,
     )
+
+
+def _configure_logging() -> None:
+    own = logging.getLogger("arbstyle")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
+    for handler in logging.getLogger("pytorch_lightning").handlers:
+        handler.addFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -26,7 +26,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def quick_calibration(tmp_path_factory: pytest.TempPathFactory):
-    """Normalise VGG filters on one tiny picture: for random weights, where the true means matter to nobody."""
+    """Normalise VGG filters on one tiny picture: for random weights, whose true means matter to nobody."""
     import torch
 
     from arbstyle import images, perception

@@ -17,6 +17,7 @@ PACKAGE = REPOSITORY / "arbstyle"
 # Room → the rooms it may import, besides `errors`, which is open to all. A new module needs a line here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "devices": set(),
     "images": set(),
     "statistics": set(),
     "perception": {"images"},
@@ -28,14 +29,18 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"statistics", "perception"},
     "training": {"images", "statistics", "perception", "losses", "networks", "data", "metrics"},
     "training_cli": {"data", "training"},
+    "conversion": {"images"},
     "compositing": {"images"},
     "style_file": {"images", "networks"},
     "tiling": {"networks"},
     "inference": {
-        "images", "statistics", "perception", "losses", "networks", "compositing", "style_file", "tiling",
+        "devices", "images", "statistics", "perception", "losses", "networks",
+        "conversion", "compositing", "style_file", "tiling",
     },
+    "batch": {"images", "inference"},
     "evaluation": {
-        "images", "statistics", "perception", "losses", "networks", "optimize", "inference", "metrics",
+        "devices", "images", "statistics", "perception", "losses", "networks",
+        "optimize", "inference", "metrics",
     },
     "report": {"images", "metrics", "evaluation"},
 }  # fmt: skip

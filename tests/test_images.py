@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 import threading
-import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -318,18 +317,6 @@ def test_broken_exif_does_not_cost_the_picture(tmp_path: Path, garbage: bytes):
     picture = images.read_picture(tmp_path / "photo.jpg")
     assert picture.pixels.shape == (1, 3, 32, 32)
     images.write_image(picture.pixels, tmp_path / "again.jpg", exif=picture.exif)
-
-
-def test_pillows_remarks_stay_out_of_the_output(tmp_path: Path):
-    path = tmp_path / "odd.jpg"
-    entry = struct.pack("<HHII", ExifTags.Base.Make, 2, 1000, 26)  # a text longer than the block
-    Image.fromarray(smooth_picture()).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\1\0" + entry + bytes(8))
-    with Image.open(path) as image, pytest.warns(UserWarning, match="EXIF"):
-        image.getexif()
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        images.read_picture(path)
-    assert not remarks
 
 
 # --- colour profiles ---

@@ -288,7 +288,7 @@ def make_kernels_symmetric(network: nn.Module) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["fast", "adain"])
 def test_the_response_to_a_dot_is_centred_on_it(name: str):
-    """Of FastTransformer without its 1/8 path, whose stride-2 convolution samples half a cell off, as any does."""
+    """Of FastTransformer without its 1/8 path, whose stride-2 convolution samples half a cell off."""
     torch.manual_seed(0)
     transformer = SMALL[name]()
     make_kernels_symmetric(transformer)
@@ -378,7 +378,7 @@ def test_a_map_of_styles_stays_in_place_when_the_picture_is_padded(name: str, si
 
 @torch.no_grad()
 def test_a_coarse_map_has_its_boundary_where_the_picture_has_it():
-    """Two styles split at half of a width that is padded: the left style must end at half, not right of it."""
+    """Two styles split at half of a width that is padded: the left one must end at half, not right of it."""
     seen: list[Tensor] = []
 
     class Looking(Unchanged):
@@ -397,7 +397,7 @@ def test_a_coarse_map_has_its_boundary_where_the_picture_has_it():
 COMBINATIONS = [(encoder, name) for encoder in ENCODERS for name in TRANSFORMERS if encoder != "adain"]
 COMBINATIONS.append(("adain", "adain"))
 WITHOUT_EFFECT = {"transformer.up.bias"}
-"""FastTransformer's norm after ``merge`` takes this constant out again; it is kept for the files that hold it."""
+"""FastTransformer's norm after ``merge`` takes this constant out again; files and checkpoints hold it."""
 
 
 def styler_of(encoder: str, transformer: str) -> ArbitraryStyler:
@@ -474,9 +474,7 @@ def test_styler_is_encoder_head_and_transformer():
     assert code.shape == (2, styler.style_encoder.code_size)
     assert styler.parameters_of(code).shape == (2, styler.transformer.num_parameters)
     assert torch.equal(styler(content, style), styler.paint(content, code))
-    assert torch.equal(
-        styler.paint(content, code), styler.transformer(content, styler.parameters_of(code))
-    )
+    assert torch.equal(styler.paint(content, code), styler.transformer(content, styler.parameters_of(code)))
 
 
 # --- AdaIN --------------------------------------------------------------------------------------
@@ -506,9 +504,7 @@ def test_adain_of_a_photo_with_its_own_moments_is_the_photo():
     assert isinstance(transformer, AdaINTransformer)
     content = random(1, 3, 64, 80)
     features = transformer.encoder(content)["relu4_1"]
-    torch.testing.assert_close(
-        transformer.adain(content, encoder(content)), features, rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(transformer.adain(content, encoder(content)), features, rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
@@ -533,8 +529,10 @@ def test_adain_encoder_refuses_a_transformer_that_it_does_not_fit():
 def test_adain_transformer_clamps_only_when_training_is_over():
     torch.manual_seed(0)
     transformer = AdaINTransformer(weights="random")
-    with torch.no_grad():
-        list(transformer.decoder)[-1].bias.copy_(torch.tensor([-3.0, 0.5, 3.0]))
+    last = transformer.decoder[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.bias.copy_(torch.tensor([-3.0, 0.5, 3.0]))
     content, parameters = random(1, 3, 16, 16), transformer.neutral_parameters()[None]
     assert transformer.train()(content, parameters).amin() < -1
     out = transformer.eval()(content, parameters)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.described import Described
@@ -226,39 +225,31 @@ class StyleTable(nn.Module):
 
 
 class _TorchvisionBackbone(FrozenNetwork):
-    """A torchvision classifier cut at one of its nodes."""
+    """A torchvision classifier up to one of its layers."""
 
+    _CUTS: ClassVar = {  # torchvision's name, last layer, mean and deviation that its weights expect
+        "inception_v3": ("inception_v3", "Mixed_6e", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "mobilenet_v3": ("mobilenet_v3_large", "features", IMAGENET_MEAN, IMAGENET_STD),
+    }
     mean: Tensor
     std: Tensor
 
-    _NODES: ClassVar = {
-        "inception_v3": ("inception_v3", "Mixed_6e"),
-        "mobilenet_v3": ("mobilenet_v3_large", "features"),
-    }
-
     def __init__(self, name: str, weights: str | Path | None) -> None:
         super().__init__()
-        if name not in self._NODES:
-            raise ArbstyleError(f"expected a backbone among {', '.join(self._NODES)} and vgg19, got '{name}'")
+        if name not in self._CUTS:
+            raise ArbstyleError(f"expected a backbone among {', '.join(self._CUTS)} and vgg19, got '{name}'")
         if weights not in (None, "random"):
             raise ArbstyleError(f"backbone {name} takes torchvision's weights or 'random', not {weights}")
-        builder, node = self._NODES[name]
-        model = _pretrained(builder) if weights is None else _random(builder)
-        self.network = create_feature_extractor(model.eval(), {self._last(model, node): "features"})
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        builder, last, mean, std = self._CUTS[name]
+        self.network = _until(last, _pretrained(builder) if weights is None else _random(builder)).eval()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         with torch.no_grad():
-            self.channels = self.network(torch.zeros(1, 3, 96, 96))["features"].shape[1]
+            self.channels = self.network(torch.zeros(1, 3, 96, 96)).shape[1]
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network((_at_least(images, 96) - self.mean) / self.std)["features"]
-
-    @staticmethod
-    def _last(model: nn.Module, node: str) -> str:
-        """The graph's name of the node's output, whatever torchvision calls its last operation."""
-        names = torchvision.models.feature_extraction.get_graph_node_names(model)[1]
-        return [name for name in names if name == node or name.startswith(f"{node}.")][-1]
+        return self.network((_at_least(images, 96) - self.mean) / self.std)
 
 
 class _VggBackbone(FrozenNetwork):
@@ -270,6 +261,15 @@ class _VggBackbone(FrozenNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.encoder(_at_least(images, 16))["relu4_1"]
+
+
+def _until(last: str, model: nn.Module) -> nn.Sequential:
+    """The model's layers in their order, which is that of its forward pass, up to the one named."""
+    names = [name for name, _ in model.named_children()]
+    layers = nn.Sequential()
+    for name in names[: names.index(last) + 1]:
+        layers.add_module(name, model.get_submodule(name))
+    return layers
 
 
 def _pretrained(builder: str) -> nn.Module:

@@ -171,18 +171,28 @@ def save_styler(
         path: a ``.safetensors`` file.
         information: anything JSON can hold.
     """
+    return save_state(own_state(styler), describe_styler(styler), path, information)
+
+
+def save_state(
+    state: Mapping[str, Tensor],
+    architecture: Mapping[str, Any],
+    path: str | Path,
+    information: Mapping[str, Any] | None = None,
+) -> Path:
+    """:func:`save_styler` for a styler that need not be built: its own state and its description."""
     path = Path(path)
     metadata = {
         "format": FILE_FORMAT,
-        "architecture": json.dumps(describe_styler(styler)),
+        "architecture": json.dumps(dict(architecture)),
         "information": json.dumps(dict(information or {})),
     }
-    state = {
+    stored = {
         key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
-        for key, value in own_state(styler).items()
+        for key, value in state.items()
     }
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        save_file(stored, temporary, metadata)
     return path
 
 

@@ -1,0 +1,223 @@
+"""Statistics and losses against float64 closed forms, numerical gradients, and what they promise."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.losses import LossTerms, PerceptualLoss, parse_layers, total_variation
+from arbstyle.statistics import channel_moments, gram_matrix
+
+
+class TinyEncoder(nn.Module):
+    """Two smooth layers that stand in for VGG: gradcheck needs no kinks and float64."""
+
+    channels: ClassVar = {"shallow": 4, "deep": 5}
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64)
+        self.second = torch.randn(5, 4, 3, 3, generator=generator, dtype=torch.float64)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        shallow = torch.tanh(nn.functional.conv2d(images, self.first.to(images.dtype)))
+        return {
+            "shallow": shallow,
+            "deep": torch.tanh(nn.functional.conv2d(shallow, self.second.to(images.dtype))),
+        }
+
+
+def random_picture(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def tiny_loss(**settings) -> PerceptualLoss:
+    layers = {"content_layers": {"deep": 2.0}, "style_layers": {"shallow": 1.0, "deep": 0.5}}
+    return PerceptualLoss(TinyEncoder(), **(layers | settings))  # type: ignore[arg-type]
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 4, 5), (1, 16, 7, 3)])
+def test_gram_matrix_is_the_sum_over_positions(shape: tuple[int, ...], dtype: torch.dtype, tolerance: float):
+    features = random_picture(0, *shape).mul(4).sub(1)
+    n, c, h, w = shape
+    expected = np.zeros((n, c, c))
+    for y in range(h):
+        for x in range(w):
+            vector = features[:, :, y, x].numpy()
+            expected += vector[:, :, None] * vector[:, None, :] / (h * w)
+    gram = gram_matrix(features.to(dtype))
+    assert gram.dtype == dtype
+    np.testing.assert_allclose(gram.numpy(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_channel_moments_are_numpys(dtype: torch.dtype, tolerance: float):
+    features = random_picture(1, 2, 6, 5, 9).mul(3)
+    mean, std = channel_moments(features.to(dtype), eps=1e-5)
+    np.testing.assert_allclose(mean.numpy(), features.numpy().mean(axis=(2, 3)), rtol=tolerance)
+    np.testing.assert_allclose(std.numpy(), np.sqrt(features.numpy().var(axis=(2, 3)) + 1e-5), rtol=tolerance)
+
+
+def test_statistics_of_half_precision_features_do_not_overflow():
+    features = torch.full((1, 2, 64, 64), 300.0, dtype=torch.float16)  # 300² is beyond float16
+    assert torch.allclose(gram_matrix(features), torch.full((1, 2, 2), 9e4))
+    mean, std = channel_moments(features)
+    assert torch.allclose(mean, torch.full((1, 2), 300.0))
+    assert std.max() < 0.01
+
+
+def test_gram_matrix_ignores_where_things_are():
+    features = random_picture(2, 1, 5, 8, 8)
+    shuffled = features.flatten(2)[..., torch.randperm(64, generator=torch.Generator().manual_seed(0))]
+    torch.testing.assert_close(gram_matrix(features), gram_matrix(shuffled.view_as(features)))
+
+
+def test_total_variation_closed_form():
+    ramp = torch.arange(5.0, dtype=torch.float64).view(1, 1, 1, 5).expand(1, 3, 4, 5)
+    assert total_variation(ramp) == 1  # horizontally every difference is 1, vertically 0
+    assert total_variation(torch.ones(1, 3, 1, 1)) == 0
+
+
+# --- the loss -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statistic", ["gram", "moments", "both"])
+@pytest.mark.parametrize("balance", [False, True])
+def test_gradients(statistic: str, balance: bool):
+    loss = tiny_loss(tv_weight=0.3, style_statistic=statistic, balance=balance)
+    targets = loss.targets(random_picture(1, 2, 3, 7, 8), random_picture(2, 1, 3, 9, 7))
+    image = random_picture(3, 2, 3, 7, 8).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss(x, targets).total, (image,))
+
+
+def test_terms_are_the_papers_sums():
+    loss = tiny_loss(content_weight=3.0, style_weight=7.0, tv_weight=11.0)
+    content, style, image = (random_picture(seed, 1, 3, 8, 8) for seed in (1, 2, 3))
+    terms = loss(image, loss.targets(content, style))
+
+    features = {
+        name: TinyEncoder()(picture) for name, picture in (("c", content), ("s", style), ("x", image))
+    }
+    content_error = ((features["x"]["deep"] - features["c"]["deep"]) ** 2).mean()
+    style_errors = {
+        layer: ((gram_matrix(features["x"][layer]) - gram_matrix(features["s"][layer])) ** 2).mean()
+        for layer in ("shallow", "deep")
+    }
+    torch.testing.assert_close(terms.content, 3 * 2 * content_error)
+    torch.testing.assert_close(terms.style, 7 * (style_errors["shallow"] + 0.5 * style_errors["deep"]))
+    torch.testing.assert_close(terms.tv, 11 * total_variation(image))
+    torch.testing.assert_close(terms.total, terms.content + terms.style + terms.tv)
+    torch.testing.assert_close(terms.layers["style/deep"], style_errors["deep"])
+    assert list(terms.layers) == ["content/deep", "style/shallow", "style/deep"]
+
+
+@pytest.mark.parametrize("statistic", ["gram", "moments", "both"])
+def test_loss_is_zero_at_its_target(statistic: str):
+    picture = random_picture(1, 1, 3, 8, 8)
+    loss = tiny_loss(style_statistic=statistic)
+    assert loss(picture, loss.targets(picture, picture)).total == 0
+
+
+def test_balance_makes_the_loss_free_of_the_features_scale():
+    class Louder(TinyEncoder):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            return {name: 1000 * features for name, features in super().forward(images).items()}
+
+    content, style, image = (random_picture(seed, 1, 3, 8, 8) for seed in (1, 2, 3))
+    quiet, loud = tiny_loss(balance=True), tiny_loss(balance=True)
+    loud.encoder = Louder()  # type: ignore[assignment]
+    torch.testing.assert_close(
+        quiet(image, quiet.targets(content, style)).total, loud(image, loud.targets(content, style)).total
+    )
+
+
+def test_shares_of_each_term_add_up_to_one():
+    loss = tiny_loss()
+    picture = random_picture(3, 1, 3, 8, 8)
+    shares = loss(
+        picture, loss.targets(random_picture(1, 1, 3, 8, 8), random_picture(2, 1, 3, 8, 8))
+    ).shares()
+    assert sum(share for name, share in shares.items() if name.startswith("style/")) == pytest.approx(1)
+    assert shares["content/deep"] == pytest.approx(1)
+    assert shares["style/shallow"] > 0
+
+
+def test_a_batch_is_the_mean_of_its_pictures():
+    loss = tiny_loss()
+    contents, styles, images = (random_picture(seed, 3, 3, 8, 8) for seed in (1, 2, 3))
+    together = loss(images, loss.targets(contents, styles)).total
+    one_by_one = [
+        loss(images[i : i + 1], loss.targets(contents[i : i + 1], styles[i : i + 1])).total for i in range(3)
+    ]
+    torch.testing.assert_close(together, torch.stack(one_by_one).mean())
+
+
+def test_several_styles_are_averaged_by_weight():
+    loss = tiny_loss()
+    first, second = random_picture(1, 1, 3, 8, 8), random_picture(2, 1, 3, 12, 6)
+    mixed = loss.targets(None, [first, second], [3.0, 1.0]).style["deep"][0]
+    grams = [gram_matrix(TinyEncoder()(picture)["deep"]) for picture in (first, second)]
+    torch.testing.assert_close(mixed, 0.75 * grams[0] + 0.25 * grams[1])
+    torch.testing.assert_close(
+        loss.targets(None, [first, second], [1.0, 0.0]).style["deep"][0],
+        loss.targets(None, first).style["deep"][0],
+    )
+
+
+def test_missing_pictures_take_no_part():
+    loss = tiny_loss()
+    picture, target = random_picture(1, 1, 3, 8, 8), random_picture(2, 1, 3, 8, 8)
+    texture: LossTerms = loss(picture, loss.targets(None, target))
+    reconstruction: LossTerms = loss(picture, loss.targets(target, None))
+    assert texture.content == 0
+    assert texture.style > 0
+    assert reconstruction.style == 0
+    assert reconstruction.content > 0
+
+
+def test_targets_carry_no_gradient():
+    target = random_picture(1, 1, 3, 8, 8).requires_grad_()
+    targets = tiny_loss().targets(target, target)
+    assert not targets.content["deep"].requires_grad
+    assert not targets.style["deep"][0].requires_grad
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0]])
+def test_style_weights_that_make_no_mixture(weights: list[float]):
+    pictures = [random_picture(seed, 1, 3, 8, 8) for seed in (1, 2)]
+    with pytest.raises(ArbstyleError, match="style weights"):
+        tiny_loss().targets(None, pictures, weights)
+
+
+def test_layers_the_encoder_lacks():
+    with pytest.raises(ArbstyleError, match=r"'relu9_9'.*shallow, deep"):
+        tiny_loss(content_layers={"relu9_9": 1.0})
+
+
+def test_parse_layers():
+    assert parse_layers(["relu1_1", "relu2_1:0.5", "conv4_2:0"]) == {
+        "relu1_1": 1.0,
+        "relu2_1": 0.5,
+        "conv4_2": 0.0,
+    }
+
+
+@pytest.mark.parametrize("entry", ["relu1_1:x", "relu1_1:-1", "relu1_1:inf", "relu1_1:nan", ":1", ""])
+def test_parse_layers_rejects(entry: str):
+    with pytest.raises(ArbstyleError, match="LAYER"):
+        parse_layers([entry])
+
+
+def test_parse_layers_rejects_a_layer_named_twice():
+    with pytest.raises(ArbstyleError, match="twice"):
+        parse_layers(["relu1_1", "relu1_1:2"])

@@ -1,0 +1,579 @@
+"""Training from its command line on: what it writes, how it stops, goes on, and what it trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger
+from safetensors.torch import load_file
+
+from arbstyle.cli import main
+from arbstyle.errors import ArbstyleError
+from arbstyle.networks import load_styler
+from arbstyle.training import (
+    Checkpoints,
+    ForgivingWandbLogger,
+    StyleTransferTraining,
+    _WarmAverage,
+    default_loggers,
+    learning_rate_factor,
+    picture_grid,
+)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STEPS = 8
+
+TINY = """
+seed_everything: 0
+model:
+  style_encoder:
+    class_path: arbstyle.networks.PooledStatisticsEncoder
+    init_args: {widths: [4, 8], hidden: 16, code_size: 8}
+  transformer:
+    class_path: arbstyle.networks.FastTransformer
+    init_args: {width: 8, deep_width: 8, blocks: 1, deep_blocks: 1, fine_width: 4}
+  style_layers: {relu1_1: 1.0, relu2_1: 0.5}
+  content_layers: {relu2_1: 1.0}
+  style_weight: 2.0
+  identity_weight: 1.0
+  vgg_weights: random
+  normalize_filters: false
+  learning_rate: 0.01
+  average_decay: 0.9
+  picture_every: 4
+data:
+  batch_size: 2
+  crop_size: 32
+  resize: 32
+  style_size: 32
+  style_resize: 32
+  num_workers: 0
+  validation_pairs: 2
+trainer:
+  max_steps: 8
+  max_epochs: -1
+  accelerator: cpu
+  devices: 1
+  deterministic: true
+  log_every_n_steps: 2
+  val_check_interval: 4
+  check_val_every_n_epoch: null
+  enable_progress_bar: false
+  enable_model_summary: false
+checkpoint: {every_steps: 3}
+"""
+
+BANK = """
+model:
+  style_encoder: {class_path: arbstyle.networks.StyleBank, init_args: {num_styles: 2}}
+  transformer: {class_path: arbstyle.networks.JohnsonTransformer, init_args: {width: 4, blocks: 1}}
+data: {hold_out_styles: false}
+"""
+
+
+def paint(folder: Path, number: int, seed: int) -> Path:
+    """A folder of small smooth pictures."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for index in range(number):
+        coarse = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        coarse.resize((40, 36), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the pictures, the tiny config and an overlay that makes it a style bank."""
+    folder = tmp_path_factory.mktemp("sets")
+    paint(folder / "content", 9, seed=1)
+    paint(folder / "style", 7, seed=2)
+    paint(folder / "two", 2, seed=3)
+    paint(folder / "new", 1, seed=4)
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "bank.yaml").write_text(BANK)
+    return folder
+
+
+def command(sets: Path, run: Path, *more: str, style: str = "style", overlay: str | None = None) -> list[str]:
+    configs = ["--config", str(sets / "tiny.yaml")]
+    configs += ["--config", str(sets / overlay)] if overlay else []
+    data = ["--data.content", str(sets / "content"), "--data.style", str(sets / style)]
+    return ["train", "fit", *configs, *data, "--trainer.default_root_dir", str(run), *more]
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Any:
+    """Runs that are not about wandb do without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from beginning to end, with wandb offline."""
+    run = tmp_path_factory.mktemp("whole")
+    assert main(command(sets, run, "--checkpoint.upload_best", "true")) == 0
+    return run
+
+
+def checkpoint(run: Path, name: str = "last.ckpt") -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / name, weights_only=True)
+
+
+def curves(run: Path) -> dict[str, dict[int, float]]:
+    """Every curve in metrics.csv: values by step."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = set(rows[0]) - {"step", "epoch"}
+    return {name: {int(row["step"]): float(row[name]) for row in rows if row[name]} for name in names}
+
+
+def assert_same_training(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["global_step"] == other["global_step"]
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    for key, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][key]), key
+    for number, moments in one["optimizer_states"][0]["state"].items():
+        for key, value in moments.items():
+            assert torch.equal(value, other["optimizer_states"][0]["state"][number][key])
+    assert torch.equal(one["random_state"]["cpu"], other["random_state"]["cpu"])
+
+
+def painted_by(run: Path) -> torch.Tensor:
+    styler, _ = load_styler(run / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    photo, style = torch.rand(2, 1, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        return styler(photo, style)
+
+
+# --- what a run writes --------------------------------------------------------------------------
+
+
+def test_curves_are_complete(whole: Path):
+    found = curves(whole)
+    layers = ["content/relu2_1", "style/relu1_1", "style/relu2_1"]
+    expected = {"content", "style", "tv", "total"} | {
+        f"{kind}/{x}" for x in layers for kind in ("raw", "weighted")
+    }
+    assert {f"train/{name}" for name in expected} <= found.keys()
+    assert {f"val/{name}" for name in expected} | {"val/identity_psnr"} <= found.keys()
+    other = {"identity", "gradient_norm", "learning_rate", "images_per_second", "waiting_for_data"}
+    for name in other | {"total", "peak_memory_mib"}:
+        assert found[f"train/{name}"].keys() == {1, 3, 5, 7}
+        assert all(math.isfinite(value) for value in found[f"train/{name}"].values())
+    assert found["val/total"].keys() == {3, 7}
+
+
+def test_weighted_terms_add_up_to_the_loss(whole: Path):
+    found = curves(whole)
+    for step in (1, 7):
+        at = {name.removeprefix("train/"): values.get(step) for name, values in found.items()}
+        assert at["weighted/style/relu2_1"] == pytest.approx(2.0 * 0.5 * at["raw/style/relu2_1"], rel=1e-5)
+        assert at["style"] == pytest.approx(
+            at["weighted/style/relu1_1"] + at["weighted/style/relu2_1"], rel=1e-5
+        )
+        assert at["total"] == pytest.approx(at["content"] + at["style"] + at["tv"] + at["identity"], rel=1e-5)
+
+
+def test_logged_values_are_of_the_step_they_are_logged_at(whole: Path):
+    rates = curves(whole)["train/learning_rate"]
+    assert rates == {s: pytest.approx(0.01 * learning_rate_factor(s, "cosine", 0, STEPS)) for s in rates}
+
+
+def wandb_records(run: Path) -> list[Any]:
+    """Everything in the run file: protocol buffers in LevelDB's log format, after a header of 7 bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    data, position, parts, records = path.read_bytes(), 7, b"", []
+    while position + 7 <= len(data):
+        if 32768 - position % 32768 < 7:  # the rest of a block that has no room for a header
+            position += 32768 - position % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            records.append(wandb_internal_pb2.Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def test_wandb_run_file_holds_curves_pictures_and_settings(whole: Path):
+    records = wandb_records(whole)
+    rows = [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.WhichOneof("record_type") == "history"
+    ]
+    kept = {row["trainer/global_step"]: row["train/total"] for row in rows if "train/total" in row}
+    assert kept == pytest.approx(curves(whole)["train/total"])
+    logged = [row["pictures/validation"] for row in rows if "pictures/validation" in row]
+    assert len(logged) == STEPS // 4
+    folder = next(whole.glob("wandb/offline-run-*/files"))
+    for grids in logged:
+        for name in grids["filenames"]:
+            with Image.open(folder / name) as grid:
+                assert grid.size == (3 * 32, 3 * 32), "two photos × two styles, and the headers"
+    settings = {
+        update.key or "/".join(update.nested_key): json.loads(update.value_json)
+        for record in records
+        if record.WhichOneof("record_type") in ("config", "run")
+        for update in (record.config.update if record.HasField("config") else record.run.config.update)
+    }
+    text = json.dumps(settings)
+    assert '"max_steps": 8' in text
+    assert '"pictures": 7' in text, "data summary"
+    assert '"revision"' in text
+    artifacts = [record for record in records if "artifact" in str(record.request.WhichOneof("request_type"))]
+    artifacts += [record for record in records if record.WhichOneof("record_type") == "artifact"]
+    assert artifacts, "the best checkpoint, as asked for"
+
+
+def test_picture_files(whole: Path):
+    names = sorted(path.name for path in (whole / "pictures").iterdir())
+    assert names == [f"{kind}_000000{step}.png" for kind in ("training", "validation") for step in (4, 8)]
+
+
+def test_checkpoint_holds_what_is_trained_and_nothing_frozen(whole: Path):
+    state = checkpoint(whole)["state_dict"]
+    styler, _ = load_styler(whole / "model.safetensors")
+    own = set(styler.state_dict())
+    expected = {f"styler.{key}" for key in own} | {f"average.module.{key}" for key in own}
+    assert set(state) == expected | {"average.n_averaged"}
+    assert int(state["average.n_averaged"]) == STEPS
+
+
+def test_export_is_the_models_file(whole: Path, tmp_path: Path):
+    exported = tmp_path / "exported.safetensors"
+    assert main(["export", str(whole / "checkpoints" / "last.ckpt"), "-o", str(exported)]) == 0
+    here, there = load_file(exported), load_file(whole / "model.safetensors")
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[key], there[key]) for key in here)
+    information = load_styler(exported)[1]
+    assert information == load_styler(whole / "model.safetensors")[1]
+    assert information["steps"] == STEPS
+    assert information["data"]["style"]["pictures"] == 7 - 2
+
+
+def test_export_of_pretrained_parts_does_not_make_them_random(tmp_path: Path):
+    """Frozen weights are in no checkpoint; the file must ask for the real ones."""
+    described = {"class": "AdaINEncoder", "arguments": {"layer": "relu4_1", "weights": None}}
+    architecture = {"style_encoder": described, "transformer": {"class": "X", "arguments": {}}}
+    content = {"state_dict": {"average.module.a": torch.ones(1), "styler.a": torch.zeros(1)}}
+    torch.save(content | {"architecture": architecture, "information": {}}, tmp_path / "a.ckpt")
+    assert main(["export", str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "a.safetensors")]) == 0
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["architecture"]) == architecture
+        assert file.get_tensor("a").item() == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_not_a_checkpoint(content: bytes | None, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path / "x.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["export", str(path), "-o", str(tmp_path / "x.safetensors")]) == 2
+    assert main(command(sets, tmp_path, "--ckpt_path", str(path))) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "Seed set" not in line]
+    assert len(lines) == 2
+    assert all(line.startswith("arbstyle: error: ") and str(path) in line for line in lines)
+
+
+# --- stopping and going on ----------------------------------------------------------------------
+
+
+def at_step(step: int, action: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """Do something right after an optimiser step."""
+    original = StyleTransferTraining.on_train_batch_end
+
+    def hook(self: StyleTransferTraining, *args: Any) -> None:
+        original(self, *args)
+        if self.trainer.global_step == step:
+            action()
+
+    patch.setattr(StyleTransferTraining, "on_train_batch_end", hook)
+
+
+KILL_AT_STEP_5 = """
+import os, signal, sys
+from arbstyle.cli import main
+from arbstyle.training import StyleTransferTraining
+def hook(self, *args):
+    if self.trainer.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+StyleTransferTraining.on_train_batch_end = hook
+main(sys.argv[1:])
+"""
+
+
+def test_killed_and_resumed_is_the_uninterrupted_run(sets: Path, whole: Path, tmp_path: Path, quiet: None):
+    arguments = command(sets, tmp_path, "--model.picture_every", "0")
+    killed = subprocess.run([sys.executable, "-c", KILL_AT_STEP_5, *arguments], cwd=REPOSITORY)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint(tmp_path)["global_step"] == 3
+    before = curves(tmp_path)
+    assert before["train/total"].keys() == {1, 3}, "what was logged before lies on the disk"
+    assert main([*arguments, "--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt")]) == 0
+    assert_same_training(checkpoint(whole), checkpoint(tmp_path))
+    after = curves(tmp_path)["train/total"]
+    assert after == {step: curves(whole)["train/total"][step] for step in (3, 5, 7)}
+    assert (tmp_path / "metrics-1.csv").exists(), "earlier curves are kept"
+
+
+def test_sigterm_saves_and_ends_cleanly(
+    sets: Path, whole: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
+        assert main(command(sets, tmp_path)) == 0
+    saved = tmp_path / "checkpoints" / "last.ckpt"
+    assert checkpoint(tmp_path)["global_step"] == 5
+    assert main(command(sets, tmp_path, "--ckpt_path", str(saved))) == 0
+    assert_same_training(checkpoint(whole), checkpoint(tmp_path))
+
+
+def test_control_c_saves(sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_step(2, interrupt, monkeypatch)
+    assert main(command(sets, tmp_path)) == 130
+    assert checkpoint(tmp_path)["global_step"] == 2
+
+
+def test_resuming_takes_the_configurations_learning_rate(
+    sets: Path, whole: Path, tmp_path: Path, quiet: None
+):
+    more = ("--model.learning_rate", "0.005", "--trainer.max_steps", "10", "--trainer.log_every_n_steps", "1")
+    resume = ("--ckpt_path", str(whole / "checkpoints" / "last.ckpt"))
+    assert main(command(sets, tmp_path, *more, *resume)) == 0
+    rates = curves(tmp_path)["train/learning_rate"]
+    assert rates == {s: pytest.approx(0.005 * learning_rate_factor(s, "cosine", 0, 10)) for s in (8, 9)}
+
+
+def not_a_number(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
+    return content.new_tensor(math.nan if self.trainer.global_step == 5 else 0.0)
+
+
+def infinite_slope(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
+    weight = next(self.styler.parameters())
+    return (0 * weight).sum().sqrt() if self.trainer.global_step == 5 else weight.new_zeros(())
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"), [(not_a_number, "the loss is nan"), (infinite_slope, "the gradient's norm is nan")]
+)
+def test_stops_where_the_loss_is_not_finite(
+    broken: Callable[..., torch.Tensor],
+    message: str,
+    sets: Path,
+    tmp_path: Path,
+    quiet: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    monkeypatch.setattr(StyleTransferTraining, "_identity_error", broken)
+    assert main(command(sets, tmp_path)) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"arbstyle: error: {message} at step 5, on ")
+    assert line.count(".png") == 4, "two pairs of files"
+    saved = checkpoint(tmp_path)
+    assert str(tmp_path / "checkpoints") in line
+    assert saved["global_step"] == 3, "the good checkpoint is still there"
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
+# --- optimisation -------------------------------------------------------------------------------
+
+
+def test_learning_rate_factor():
+    assert [learning_rate_factor(s, "constant", 3) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert learning_rate_factor(20_000, "inverse", inverse_decay=5e-5) == pytest.approx(0.5)
+    cosine = [learning_rate_factor(s, "cosine", 0, 100) for s in (0, 50, 100, 150)]
+    assert cosine == pytest.approx([1, 0.51, 0.02, 0.02])
+    assert learning_rate_factor(10**6, "cosine", 0, math.inf) == 1
+
+
+def test_average_weighs_recent_steps_more():
+    values = [3.0, -1.0, 4.0, 1.5]
+    averaged = [torch.tensor([2.0])]
+    expected = 2.0
+    for step, value in enumerate(values, start=1):
+        _WarmAverage(0.25)(averaged, [torch.tensor([value])], torch.tensor(step))
+        decay = min(0.25, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert averaged[0].item() == pytest.approx(expected)
+
+
+def test_no_averaging(sets: Path, tmp_path: Path, quiet: None):
+    assert main(command(sets, tmp_path, "--model.average_decay", "0", "--trainer.max_steps", "3")) == 0
+    state = checkpoint(tmp_path)["state_dict"]
+    own = [key for key in state if key.startswith("styler.")]
+    assert own
+    for key in own:
+        assert torch.allclose(state[key], state[f"average.module.{key.removeprefix('styler.')}"], atol=1e-7)
+
+
+def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, quiet: None):
+    """As are two processes: their gradients' mean is that of one large batch."""
+    common = ("--model.identity_weight", "0", "--trainer.max_steps", "4", "--model.learning_rate", "0.003")
+    small = ("--data.batch_size", "1", "--trainer.accumulate_grad_batches", "2")
+    assert main(command(sets, tmp_path / "small", *common, *small)) == 0
+    assert main(command(sets, tmp_path / "large", *common)) == 0
+    assert checkpoint(tmp_path / "small")["global_step"] == 4
+    assert torch.allclose(painted_by(tmp_path / "small"), painted_by(tmp_path / "large"), atol=2e-3)
+    assert len(list((tmp_path / "small" / "pictures").iterdir())) == 2, "one pair of grids, at step 4"
+
+    two = ("--data.batch_size", "1", "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    broken_wandb = tmp_path / "broken" / "wandb"
+    broken_wandb.mkdir(parents=True)
+    (broken_wandb / "__init__.py").write_text("raise RuntimeError('out of order')")
+    variables = os.environ | {"PYTHONPATH": str(broken_wandb.parent), "OMP_NUM_THREADS": "1"}
+    variables.pop("WANDB_MODE")
+    arguments = command(sets, tmp_path / "two", *common, *two)
+    done = subprocess.run(
+        [sys.executable, "-m", "arbstyle", *arguments],
+        cwd=REPOSITORY,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "out of order" in done.stderr, "said, and gone on with CSV"
+    assert curves(tmp_path / "two")["train/total"].keys() == {1, 3}
+    assert torch.allclose(painted_by(tmp_path / "two"), painted_by(tmp_path / "large"), atol=2e-3)
+    torch.manual_seed(0)
+    assert not torch.allclose(painted_by(tmp_path / "two"), torch.rand(1, 3, 32, 32), atol=0.1)
+
+
+# --- style banks --------------------------------------------------------------------------------
+
+
+def test_adding_a_style_trains_only_its_row(sets: Path, tmp_path: Path, quiet: None):
+    bank = {"overlay": "bank.yaml"}
+    assert main(command(sets, tmp_path / "two", style="two", **bank)) == 0
+    trained = tmp_path / "two" / "model.safetensors"
+    assert load_styler(trained)[1]["styles"] == [str(sets / "two" / f"{i}.png") for i in range(2)]
+    more = ("--model.init_from", str(trained), "--model.new_styles_only", "true")
+    rows = ("--model.style_encoder.init_args.num_styles", "3")
+    assert main(command(sets, tmp_path / "three", *more, *rows, style="new", **bank)) == 0
+    old, new = load_file(trained), load_file(tmp_path / "three" / "model.safetensors")
+    assert new.keys() - old.keys() == {"head.rows.2"}
+    assert all(torch.equal(new[key], old[key]) for key in old), "nothing that was learned has moved"
+    start = torch.stack([old["head.rows.0"], old["head.rows.1"]]).float().mean(dim=0)
+    assert (new["head.rows.2"].float() - start).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("style", "more", "remedy"),
+    [
+        ("style", (), "set model.style_encoder.init_args.num_styles to 7"),
+        (
+            "two",
+            ("--data.hold_out_styles", "true", "--data.validation_pairs", "1"),
+            "hold_out_styles to false",
+        ),
+        ("two", ("--model.new_styles_only", "true"), "init_from"),
+    ],
+)
+def test_bank_that_does_not_fit_its_styles(
+    style: str, more: Sequence[str], remedy: str, sets: Path, tmp_path: Path, quiet: None, capsys: Any
+):
+    assert main(command(sets, tmp_path, *more, style=style, overlay="bank.yaml")) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("arbstyle: error: ")
+    assert remedy in line
+
+
+# --- pictures that are no photographs -----------------------------------------------------------
+
+
+def test_trains_through_odd_and_broken_pictures(
+    sets: Path, tmp_path: Path, quiet: None, caplog: pytest.LogCaptureFixture
+):
+    folder = paint(tmp_path / "odd", 16, seed=5)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture at all")  # 1 of 20
+    Image.new("L", (50, 33), 90).save(folder / "grey.png")
+    Image.new("RGBA", (33, 50), (10, 200, 30, 100)).save(folder / "clear.png")
+    Image.new("RGB", (1, 1), (250, 20, 30)).save(folder / "pixel.png")
+    arguments = command(sets, tmp_path / "run", "--trainer.max_steps", "12", "--model.picture_every", "0")
+    arguments[arguments.index("--data.content") + 1] = str(folder)
+    arguments[arguments.index("--data.style") + 1] = str(folder)
+    assert main(arguments) == 0
+    assert [r.getMessage() for r in caplog.records if "skipped: 1" in r.getMessage()]
+    assert all(math.isfinite(value) for value in curves(tmp_path / "run")["train/total"].values())
+    assert load_styler(tmp_path / "run" / "model.safetensors")[1]["data"]["skipped"] == 1
+
+
+# --- loggers ------------------------------------------------------------------------------------
+
+
+def test_wandb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any):
+    import wandb
+
+    def fail(**_: Any) -> None:
+        raise wandb.errors.CommError("no such server")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    loggers = default_loggers(tmp_path)
+    assert [type(each) for each in loggers] == [CSVLogger]
+    assert "no such server" in caplog.text
+
+
+def test_wandb_missing_or_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "wandb", None)  # what `import` finds where there is none
+        assert [type(each) for each in default_loggers(tmp_path)] == [CSVLogger]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert [type(each) for each in default_loggers(tmp_path)] == [CSVLogger]
+
+
+def test_wandb_that_breaks_on_the_way(caplog: pytest.LogCaptureFixture):
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    config = SimpleNamespace(update=fail)
+    broken = ForgivingWandbLogger(experiment=SimpleNamespace(log=fail, finish=fail, id="x", config=config))
+    broken.log_metrics({"a": 1.0}, step=1)
+    broken.log_metrics({"a": 2.0}, step=2)
+    broken.log_hyperparams({"a": 1})
+    broken.finalize("success")
+    assert caplog.text.count("disk full") == 1
+
+
+def test_picture_grid_puts_every_photo_in_every_style(whole: Path):
+    styler, _ = load_styler(whole / "model.safetensors")
+    photos, styles = torch.rand(3, 3, 16, 16), torch.rand(2, 3, 24, 24)
+    grid = picture_grid(styler, photos, styles, styles)
+    assert grid.shape == (1, 3, 4 * 16, 3 * 16)
+    assert torch.equal(grid[0, :, 16:32, :16], photos[0])
+    with torch.no_grad():
+        alone = styler(photos[2:], styles[1:])
+    assert torch.allclose(grid[..., 48:64, 32:48], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"every_minutes": 0}, {"every_steps": 0}])
+def test_impossible_checkpoint_times(settings: dict[str, Any]):
+    with pytest.raises(ArbstyleError, match="every_minutes above 0"):
+        Checkpoints(**settings)
