@@ -9,6 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from arbstyle.devices import Precision, available_bytes, choose_device, choose_d
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import from_pil, read_image, resize, to_pil
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
+from arbstyle.refinement import Callback, Refiner
 from arbstyle.style_file import THUMBNAIL_SIDE, Style, fingerprint
 from arbstyle.tiling import DEFAULT_TILE, Progress, TiledPainter, network_input
 
@@ -39,6 +41,9 @@ StyleLike = PictureLike | int | Style
 
 STYLE_SIZE = 256
 """Short side at which a style picture is looked at, in pixels: about what the model saw in training."""
+
+REFINE_SIZE = 256
+"""Short side of the photos on which a style is refined: the model's own scale, and a quarter of the time."""
 
 _COLOUR_SAMPLE = 512
 _CACHED_STYLES = 256
@@ -69,10 +74,11 @@ class Stylizer:
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
-        self.styler = styler.eval().to(self.device)
+        self.styler = styler.eval().requires_grad_(False).to(self.device)
         self.information = dict(information or {})
         self._painter = _converted(styler.transformer, self.device, self.dtype)
         self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
+        self._refiner = functools.lru_cache(1)(functools.partial(Refiner, self.styler.transformer))
 
     @classmethod
     def from_pretrained(
@@ -238,6 +244,42 @@ class Stylizer:
         default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
         return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
+
+    def refine(
+        self,
+        style: PictureLike,
+        photos: Sequence[PictureLike],
+        steps: int = 50,
+        *,
+        name: str | None = None,
+        style_size: int = STYLE_SIZE,
+        vgg_weights: str | Path | None = None,
+        callback: Callback | None = None,
+    ) -> Style:
+        """Improve what the model knows of a style, for one photo or as seen on a handful.
+
+        Args:
+            style: a picture; it is what the result is measured against.
+            photos: on which it is improved, at a short side of 256 or less.
+            steps: of gradient descent, one photo each.
+            name, style_size: as in :meth:`style`.
+            vgg_weights: of the network that measures; see :class:`~arbstyle.perception.PerceptualEncoder`.
+            callback: called with the number of the step and its loss.
+
+        Raises:
+            ArbstyleError: a style that is not a picture, no photo, or fewer than 1 step.
+        """
+        if isinstance(style, Style) or _is_style_path(style):
+            raise ArbstyleError(
+                "refining compares with the style picture, which a style file does not hold; give it"
+            )
+        known = self.style(style, name=name, style_size=style_size)
+        start = self.styler.parameters_of(known.code.to(self.device))
+        target = resize(as_float(as_tensor(style)), style_size)
+        pictures = [as_tensor(photo) for photo in photos]
+        small = [reduced(picture, min(REFINE_SIZE, *picture.shape[2:])) for picture in pictures]
+        refined = self._refiner(vgg_weights)(start, small, target, steps, callback)
+        return replace(known, parameters=refined.cpu())
 
     def parameters_of(self, style: StyleLike, style_size: int = STYLE_SIZE) -> Tensor:
         """The transformer's parameters of a style, 1×P; those of a file are kept for the next time."""

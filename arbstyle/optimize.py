@@ -81,7 +81,7 @@ class Settings:
         style_weights: one a style picture; only their ratios matter.
         style_scale: longer side of the style pictures over that of the result; they are never enlarged.
         style_statistic: see `PerceptualLoss`.
-        balance: see `PerceptualLoss`.
+        balance: see `PerceptualLoss`; without it the weights suit bright, contrasty styles or dull ones, not both.
         basis: of the `Canvas`.
         learning_rate: of Adam; L-BFGS has a line search instead.
         encoder, vgg_weights, pooling, normalize_filters: see `PerceptualEncoder`.
@@ -98,13 +98,13 @@ class Settings:
     style_layers: Layers = field(
         default_factory=lambda: dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), 1.0)
     )
-    content_weight: float = 1.0
+    content_weight: float = 2.0
     style_weight: float = 1.0
     tv_weight: float = 0.0
     style_weights: Sequence[float] | None = None
     style_scale: float = 1.0
     style_statistic: StyleStatistic = "gram"
-    balance: bool = False
+    balance: bool = True
     basis: Basis = "fourier"
     learning_rate: float = 0.05
     encoder: Network = "vgg19"
@@ -120,13 +120,15 @@ class Settings:
                 raise ArbstyleError(
                     f"expected {name} {' or '.join(get_args(choices))}, got '{getattr(self, name)}'"
                 )
-        for name in ("steps", "scales", "size"):
+        for name in ("steps", "size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ArbstyleError(f"expected {name} of 1 or more, got {value}")
+        if not 1 <= self.scales <= 16:
+            raise ArbstyleError(f"expected scales from 1 to 16, got {self.scales}")
         for name in ("style_scale", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ArbstyleError(f"expected a positive {name}, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= 1000:
+                raise ArbstyleError(f"expected {name} above 0 and up to 1000, got {getattr(self, name)}")
         for name in ("content_weight", "style_weight", "tv_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ArbstyleError(f"expected {name} to be 0 or more, got {getattr(self, name)}")

@@ -117,9 +117,11 @@ class PerceptualEncoder(FrozenNetwork):
         """
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         outputs: dict[str, Tensor] = {}
+        kept = set(self._returned.values())
         for name, layer in self.layers.named_children():
             x = layer(x)
-            outputs[name] = x
+            if name in kept:
+                outputs[name] = x
         return {asked: outputs[at] for asked, at in self._returned.items()}
 
 
@@ -170,9 +172,7 @@ def _resolve_layers(
     for layer in layers:
         at = aliases.get(layer, layer)
         if at not in names:
-            raise ArbstyleError(
-                f"{network} has no layer '{layer}'; it has {', '.join([*names, *aliases])}"
-            )
+            raise ArbstyleError(f"{network} has no layer '{layer}'; it has {', '.join([*names, *aliases])}")
         resolved[layer] = at
     return resolved
 
@@ -259,17 +259,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _normalize_filters(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, int]:
-    """Rescale every filter to mean activation 1, in place; returns how many scales were capped per layer."""
+    """Rescale filters to mean activation 1, in place; returns how many scales were capped, by layer."""
     means = _cached_mean_activations(features, names, pooling)
     capped = {}
     previous = torch.ones(3)
     for name, module in zip(names, features, strict=True):
         if not isinstance(module, nn.Conv2d) or module.bias is None:
             continue
-        scale = 1 / means[name].clamp_min(torch.finfo(torch.float32).tiny)
-        limit = MAX_SCALE_OVER_MEDIAN * scale.median()
-        capped[name] = int((scale > limit).sum())
-        scale = scale.clamp_max(limit)
+        scale, capped[name] = _filter_scales(means[name])
         with torch.no_grad():
             module.weight.mul_(scale.view(-1, 1, 1, 1) / previous.view(1, -1, 1, 1))
             module.bias.mul_(scale)
@@ -280,6 +277,28 @@ def _normalize_filters(features: nn.Sequential, names: list[str], pooling: Pooli
     return capped
 
 
+def _filter_scales(means: Tensor) -> tuple[Tensor, int]:
+    """Scales of a layer's filters, and how many of them are capped, from mean activations pictures×filters.
+
+    The inverse of a mean over few pictures comes out too large, most of all for filters that fire rarely: on
+    other pictures the layer's mean would be above 1. Leaving each picture out in turn shows by how much.
+    """
+    scales = _capped_inverse(means.mean(dim=0))
+    capped = int((scales < 1 / means.mean(dim=0)).sum())
+    if len(means) == 1:
+        return scales, capped
+    others = (means.sum(dim=0) - means).clamp_min(0) / (len(means) - 1)
+    held_out = torch.stack(
+        [(own * _capped_inverse(rest)).mean() for own, rest in zip(means, others, strict=True)]
+    )
+    return scales / held_out.mean(), capped
+
+
+def _capped_inverse(means: Tensor) -> Tensor:
+    inverse = 1 / means.clamp_min(torch.finfo(torch.float32).tiny)
+    return inverse.clamp_max(MAX_SCALE_OVER_MEDIAN * inverse.median())
+
+
 def _cached_mean_activations(
     features: nn.Sequential, names: list[str], pooling: Pooling
 ) -> dict[str, Tensor]:
@@ -288,7 +307,7 @@ def _cached_mean_activations(
         digest.update(tensor.contiguous().numpy())
     for picture in _calibration_files():
         digest.update(picture.read_bytes())
-    path = cache_directory() / f"mean-activations-{digest.hexdigest()[:20]}.safetensors"
+    path = cache_directory() / f"activations-{digest.hexdigest()[:20]}.safetensors"
     try:
         return load_file(path)
     except (OSError, SafetensorError):
@@ -304,7 +323,7 @@ def _cached_mean_activations(
 
 @torch.no_grad()
 def _mean_activations(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, Tensor]:
-    """Mean over pictures and positions of each filter's output after its ReLU, by convolution name."""
+    """Mean over positions of each filter's output after its ReLU: by convolution name, pictures×filters."""
     mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     per_picture: dict[str, list[Tensor]] = {}
@@ -314,7 +333,7 @@ def _mean_activations(features: nn.Sequential, names: list[str], pooling: Poolin
             x = _pooling_layer(pooling)(x) if name.startswith("pool") else module(x.clone())
             if name.startswith("relu"):
                 per_picture.setdefault(name.replace("relu", "conv"), []).append(x.mean(dim=(0, 2, 3)))
-    return {name: torch.stack(rows).mean(dim=0) for name, rows in per_picture.items()}
+    return {name: torch.stack(rows) for name, rows in per_picture.items()}
 
 
 def _calibration_files() -> Iterator[Path]:

@@ -35,7 +35,7 @@ Style loss: squared error of channel means and standard deviations against the s
 relu1_1–relu4_1. Gram style loss: the same layers, squared error of the Gram matrices. Content loss: squared
 error of relu4_1 against the photo. SSIM: structural similarity of the luminance. Losses: lower is closer;
 SSIM: higher is closer. In brackets, 95 % intervals for new photos and new styles (both resampled). The photo
-copy has perfect content and the style copy perfect style: a good result is near neither row's weak side.
+copy has perfect content and the style copy perfect style: a good result loses little on either side.
 """
 
 STYLESHEET = """
@@ -46,7 +46,7 @@ p { max-width: 60rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 thead th { font-weight: 600; vertical-align: bottom; }
 td small, figcaption, .note { color: var(--faint); white-space: nowrap; }
 td small { display: block; }

@@ -196,7 +196,7 @@ class TiledPainter:
         side = 8 * max(self.transformer.multiple, self.transformer.smallest)
         rule = SampleRule(self.transformer.neutral_parameters()[None], {})
         picture = network_input(torch.zeros(1, 3, side, side), self.transformer)
-        self.transformer.repaint(picture, rule)  # type: ignore[arg-type]
+        self.transformer.repaint(picture, rule)
         largest = max(moments.count * site.channels for site, moments in rule.own.items())
         return PEAK_OVER_ACTIVATION * largest * picture.element_size() / side**2
 
@@ -244,7 +244,7 @@ class TiledPainter:
             outer, inner = self._with_overlap(box, photo)
             part = self._input(outer.cut(photo))
             weights = None if regions is None else _extended(outer.cut(regions), part)
-            painted = self.transformer.repaint(part, LocalRule(values, weights))  # type: ignore[arg-type]
+            painted = self.transformer.repaint(part, LocalRule(values, weights))
             yield box, inner.cut(painted)
 
     def _measure(
@@ -263,7 +263,7 @@ class TiledPainter:
                 inner.right if box.right < width else part.shape[3],
             )
             rule = LocalRule(values, core=core, height=part.shape[2])
-            self.transformer.repaint(part, rule)  # type: ignore[arg-type]
+            self.transformer.repaint(part, rule)
             for site, moments in rule.measured.items():
                 total[site] = total[site].joined(moments) if site in total else moments
             if progress:
@@ -277,7 +277,7 @@ class TiledPainter:
         corrections: dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]],
     ) -> SampleRule:
         rule = SampleRule(parameters, corrections)
-        self.transformer.repaint(sample, rule)  # type: ignore[arg-type]
+        self.transformer.repaint(sample, rule)
         return rule
 
     def _sample_crops(self, photo: Tensor) -> Tensor:
@@ -344,7 +344,7 @@ def _reach(transformer: TransformerNetwork, side: int) -> int:
     picture = torch.zeros(1, 3, side, side)
     picture[..., middle : middle + multiple, middle : middle + multiple] = torch.nan
     neutral = LocalRule(transformer.neutral_parameters()[None])
-    painted = transformer.repaint(network_input(picture, transformer), neutral)  # type: ignore[arg-type]
+    painted = transformer.repaint(network_input(picture, transformer), neutral)
     touched = painted.isnan()[0].any(dim=0).nonzero()
     low, high = int(touched.min()), int(touched.max())
     if low == 0 or high == side - 1:

@@ -154,6 +154,7 @@ class StyleTransferTraining(pl.LightningModule):
         self.compile_networks = compile
         self.picture_every = picture_every
         self._unchecked: list[tuple[Tensor, list[tuple[str, str]]]] = []
+        self._random_state: dict[str, Any] | None = None
 
     def _start_from(self, path: str, vgg_weights: str | None, new_styles_only: bool) -> None:
         trained, _ = load_styler(path, vgg_weights)
@@ -197,6 +198,13 @@ class StyleTransferTraining(pl.LightningModule):
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         """Paint N×3×H×W photos in [0,1] with the averaged weights."""
         return self.trained_styler(content, style)
+
+    def on_train_batch_start(self, batch: StyleBatch, batch_index: int) -> None:
+        # What loggers call the step; after resuming, Lightning's own count may be one ahead.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
+        if self._random_state is not None:  # only now, since starting the data loader draws a number
+            _set_random_state(self._random_state)
+            self._random_state = None
 
     def training_step(self, batch: StyleBatch, batch_index: int) -> Tensor:
         content = batch.content.contiguous(memory_format=torch.channels_last)
@@ -344,8 +352,7 @@ class StyleTransferTraining(pl.LightningModule):
                 f"trained with (checkpoint {json.dumps(there)}, configuration {json.dumps(here)})"
             )
         load_own_state(self, checkpoint["state_dict"])
-        if "random_state" in checkpoint:
-            _set_random_state(checkpoint["random_state"])
+        self._random_state = checkpoint.get("random_state")
 
     def information(self) -> dict[str, Any]:
         """What a model file should say of its making: versions, data, steps and settings."""
@@ -393,14 +400,19 @@ class StyleTransferTraining(pl.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         grids = {"training": batch}
         if isinstance(data, StyleTransferData) and data.validation_batches:
-            grids["validation"] = self.transfer_batch_to_device(data.validation_batches[0], self.device, 0)
+            held_out = self.trainer.precision_plugin.convert_input(data.validation_batches[0])
+            grids["validation"] = self.transfer_batch_to_device(held_out, self.device, 0)
         styler = self.trained_styler.eval()  # Lightning sets training mode on all modules
         for name, pictures in grids.items():
             grid = picture_grid(
                 styler, pictures.content[:4], pictures.style[:4], self._style_input(pictures)[:4]
             )
             _log_picture(
-                self.loggers, self.trainer.default_root_dir, name, grid.cpu(), self.trainer.global_step
+                self.loggers,
+                self.trainer.default_root_dir,
+                name,
+                grid.float().cpu(),
+                self.trainer.global_step,
             )
 
 

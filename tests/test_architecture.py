@@ -33,11 +33,11 @@ ROOMS: dict[str, set[str]] = {
     "compositing": {"images"},
     "style_file": {"images", "networks"},
     "tiling": {"networks"},
+    "refinement": {"networks", "perception", "losses"},
     "inference": {
-        "devices", "images", "statistics", "perception", "losses", "networks",
-        "conversion", "compositing", "style_file", "tiling",
+        "images", "networks", "devices", "conversion", "compositing", "style_file", "tiling", "refinement",
     },
-    "batch": {"images", "inference"},
+    "batch": {"images"},
     "evaluation": {
         "devices", "images", "statistics", "perception", "losses", "networks",
         "optimize", "inference", "metrics",

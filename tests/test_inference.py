@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image
 from arbstyle.inference import StrengthWarning, Stylizer
+from arbstyle.losses import LossTerms
 from arbstyle.networks import (
-    AdaINEncoder,
     AdaINTransformer,
     ArbitraryStyler,
     FastTransformer,
@@ -215,7 +216,7 @@ def test_strength_is_continuous(stylizer, photo, painted):
     steps = [stylizer.stylize(photo, PAINTING, i / 10) for i in range(11)]
     assert torch.equal(steps[-1], painted)
     whole = (steps[0] - steps[-1]).square().mean().sqrt()
-    for one, next_one in zip(steps, steps[1:], strict=False):
+    for one, next_one in itertools.pairwise(steps):
         assert (one - next_one).square().mean().sqrt() < whole / 4
 
 
@@ -233,7 +234,7 @@ def test_a_blend_of_one_is_that_one(stylizer, photo, painted):
 def test_blends_depend_on_ratios_and_are_continuous(stylizer, photo):
     steps = [stylizer.stylize(photo, [PAINTING, DRAWING], weights=[1 - i / 8, i / 8]) for i in range(9)]
     whole = (steps[0] - steps[-1]).square().mean().sqrt()
-    for one, next_one in zip(steps, steps[1:], strict=False):
+    for one, next_one in itertools.pairwise(steps):
         assert (one - next_one).square().mean().sqrt() < whole / 4
     torch.testing.assert_close(stylizer.stylize(photo, [PAINTING, DRAWING], weights=[3, 3]), steps[4])
     torch.testing.assert_close(stylizer.stylize(photo, [PAINTING, DRAWING]), steps[4])
@@ -357,13 +358,17 @@ def test_tiles_give_the_untiled_picture(stylizer, name, tile):
 
 
 @pytest.mark.parametrize(
-    "transformer",
-    [FastTransformer(8, 8, 1, 1, 8), JohnsonTransformer(4, 1), AdaINTransformer("random")],
-    ids=lambda transformer: type(transformer).__name__,
+    "build",
+    [
+        lambda: FastTransformer(8, 8, 1, 1, 8),
+        lambda: JohnsonTransformer(4, 1),
+        lambda: AdaINTransformer("random"),
+    ],
+    ids=["fast", "johnson", "adain"],
 )
-def test_tiles_of_any_transformer(transformer: TransformerNetwork, photo):
+def test_tiles_of_any_transformer(build: Callable[[], TransformerNetwork], photo):
     torch.manual_seed(0)
-    transformer.eval()
+    transformer = build().eval()
     parameters = transformer.neutral_parameters()[None] + 0.1 * torch.randn(1, transformer.num_parameters)
     painter = TiledPainter(transformer, 64)
     photo = photo[..., :77, :139]
@@ -476,14 +481,37 @@ def test_the_cache_of_styles_follows_the_file(stylizer, photo, tmp_path):
     assert not torch.equal(*results)
 
 
-def test_a_model_with_vgg_needs_its_weights_only_there(photo, tmp_path):
-    styler = ArbitraryStyler(AdaINEncoder(weights="random"), AdaINTransformer("random"))
-    path = save_styler(styler, tmp_path / "adain.safetensors")
-    stylizer = Stylizer.from_pretrained(path, "cpu", "fp32", weights="random")
-    small = photo[..., :32, :40]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert stylizer.stylize(small, PAINTING, 0.5, style_size=64).shape == small.shape
+# --- refinement ---------------------------------------------------------------------------------
+
+
+def test_refining_lowers_the_style_loss_and_keeps_the_content(stylizer, photo):
+    start = stylizer.parameters_of(PAINTING).clone()
+    steps: list[LossTerms] = []
+    known = stylizer.refine(
+        PAINTING,
+        [photo, photo.flip(3)],
+        steps=12,
+        style_size=64,
+        vgg_weights="random",
+        callback=lambda number, terms: steps.append(terms),
+    )
+    assert len(steps) == 12
+    for first, last in zip(steps[:2], steps[-2:], strict=True):
+        assert last.style < 0.95 * first.style
+        assert last.content < 1.1 * first.content
+    assert known.parameters is not None
+    assert known.parameters.shape == start.shape
+    assert torch.equal(stylizer.parameters_of(PAINTING), start), "the model itself has changed"
+    assert torch.equal(stylizer.parameters_of(known), known.parameters)
+
+
+def test_what_cannot_be_refined(stylizer, photo):
+    with pytest.raises(ArbstyleError, match="style picture"):
+        stylizer.refine(stylizer.style(PAINTING), [photo])
+    with pytest.raises(ArbstyleError, match="1 or more steps"):
+        stylizer.refine(PAINTING, [photo], 0, vgg_weights="random")
+    with pytest.raises(ArbstyleError, match="a photo"):
+        stylizer.refine(PAINTING, [], vgg_weights="random")
 
 
 def test_contact_sheet_places_pictures():

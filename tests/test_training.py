@@ -116,12 +116,10 @@ def command(sets: Path, run: Path, *more: str, style: str = "style", overlay: st
     return ["train", "fit", *configs, *data, "--trainer.default_root_dir", str(run), *more]
 
 
-@pytest.fixture(scope="module")
-def quiet() -> Any:
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that are not about wandb do without."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        yield
+    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture(scope="module")
@@ -225,26 +223,18 @@ def test_wandb_run_file_holds_curves_pictures_and_settings(whole: Path):
     ]
     kept = {row["trainer/global_step"]: row["train/total"] for row in rows if "train/total" in row}
     assert kept == pytest.approx(curves(whole)["train/total"])
-    logged = [row["pictures/validation"] for row in rows if "pictures/validation" in row]
-    assert len(logged) == STEPS // 4
+    grids = [row[key] for row in rows for key in row if key.endswith("/filenames")]
+    assert len(grids) == 2 * STEPS // 4, "of training and of held-out pictures"
     folder = next(whole.glob("wandb/offline-run-*/files"))
-    for grids in logged:
-        for name in grids["filenames"]:
-            with Image.open(folder / name) as grid:
-                assert grid.size == (3 * 32, 3 * 32), "two photos × two styles, and the headers"
-    settings = {
-        update.key or "/".join(update.nested_key): json.loads(update.value_json)
-        for record in records
-        if record.WhichOneof("record_type") in ("config", "run")
-        for update in (record.config.update if record.HasField("config") else record.run.config.update)
-    }
-    text = json.dumps(settings)
-    assert '"max_steps": 8' in text
-    assert '"pictures": 7' in text, "data summary"
-    assert '"revision"' in text
-    artifacts = [record for record in records if "artifact" in str(record.request.WhichOneof("request_type"))]
-    artifacts += [record for record in records if record.WhichOneof("record_type") == "artifact"]
-    assert artifacts, "the best checkpoint, as asked for"
+    for (name,) in grids:
+        with Image.open(folder / name) as grid:
+            assert grid.size == (3 * 32, 3 * 32), "two photos × two styles, and the headers"
+    text = str([record.config for record in records if record.WhichOneof("record_type") == "config"])
+    assert 'max_steps\\\\":8' in text.replace(" ", "")
+    assert "revision" in text
+    assert "crop_size" in text, "of the data summary"
+    (artifact,) = (record.artifact for record in records if record.WhichOneof("record_type") == "artifact")
+    assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"], "as asked for"
 
 
 def test_picture_files(whole: Path):
@@ -436,12 +426,14 @@ def test_no_averaging(sets: Path, tmp_path: Path, quiet: None):
 
 def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, quiet: None):
     """As are two processes: their gradients' mean is that of one large batch."""
-    common = ("--model.identity_weight", "0", "--trainer.max_steps", "4", "--model.learning_rate", "0.003")
+    # In float64, since Adam turns rounding errors of gradients near zero into whole steps.
+    common = ("--model.identity_weight", "0", "--trainer.max_steps", "4", "--trainer.precision", "64-true")
+    common += ("--data.batches_per_epoch", "100")  # an epoch's end would cut an accumulated batch short
     small = ("--data.batch_size", "1", "--trainer.accumulate_grad_batches", "2")
     assert main(command(sets, tmp_path / "small", *common, *small)) == 0
     assert main(command(sets, tmp_path / "large", *common)) == 0
     assert checkpoint(tmp_path / "small")["global_step"] == 4
-    assert torch.allclose(painted_by(tmp_path / "small"), painted_by(tmp_path / "large"), atol=2e-3)
+    assert torch.allclose(painted_by(tmp_path / "small"), painted_by(tmp_path / "large"), atol=1e-3)
     assert len(list((tmp_path / "small" / "pictures").iterdir())) == 2, "one pair of grids, at step 4"
 
     two = ("--data.batch_size", "1", "--trainer.strategy", "ddp", "--trainer.devices", "2")
@@ -462,7 +454,7 @@ def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, qui
     assert done.returncode == 0, done.stderr
     assert "out of order" in done.stderr, "said, and gone on with CSV"
     assert curves(tmp_path / "two")["train/total"].keys() == {1, 3}
-    assert torch.allclose(painted_by(tmp_path / "two"), painted_by(tmp_path / "large"), atol=2e-3)
+    assert torch.allclose(painted_by(tmp_path / "two"), painted_by(tmp_path / "large"), atol=1e-3)
     torch.manual_seed(0)
     assert not torch.allclose(painted_by(tmp_path / "two"), torch.rand(1, 3, 32, 32), atol=0.1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--style-layers", **layers, default=style_layers, help=f"(default: {' '.join(style_layers)})"
     )
     weight: dict[str, Any] = {"type": float, "metavar": "WEIGHT"}
-    loss.add_argument("--content-weight", **weight, default=1.0, help="(default: %(default)s)")
+    loss.add_argument("--content-weight", **weight, default=2.0, help="(default: %(default)s)")
     loss.add_argument("--style-weight", **weight, default=1.0, help="(default: %(default)s)")
     loss.add_argument(
         "--tv-weight", **weight, default=0.0, help="of total variation, for smoothness (default: %(default)s)"
@@ -106,7 +107,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="moments are channel means and standard deviations (default: %(default)s)",
     )
     loss.add_argument(
-        "--balance", action="store_true", help="divide each layer's error by the mean square of its target"
+        "--balance",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="divide each layer's error by the mean square of its target (default: yes)",
     )
 
     network = parser.add_argument_group("network")
@@ -120,10 +124,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--pooling", choices=("max", "avg"), default="max", help="(default: %(default)s)")
     network.add_argument(
-        "--no-normalize-filters",
-        dest="normalize_filters",
-        action="store_false",
-        help="keep the filters' own scales instead of mean activations of 1",
+        "--normalize-filters",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="rescale filters to mean activations of 1 (default: yes)",
     )
     network.add_argument(
         "--device",
@@ -212,11 +216,12 @@ def _check_outputs(args: argparse.Namespace, inputs: Sequence[Path]) -> None:
         check_output_path(_frame_path(args.frames, 1))
     if args.frames_every < 1:
         raise ArbstyleError(f"expected --frames-every 1 or more, got {args.frames_every}")
-    taken = {path.resolve(): "is an input" for path in inputs}
+    taken = {os.path.abspath(path): "is an input" for path in inputs}
     for path in filter(None, (args.output, args.plot)):
-        if path.resolve() in taken:
-            raise ArbstyleError(f"{path} {taken[path.resolve()]}; write to another file")
-        taken[path.resolve()] = "is already the output"
+        where = os.path.abspath(path)
+        if where in taken:
+            raise ArbstyleError(f"{path} {taken[where]}; write to another file")
+        taken[where] = "is already the output"
 
 
 def _frame_path(folder: Path, number: int) -> Path:

@@ -31,6 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="short side at which the picture is looked at (default: %(default)s)",
     )
+    save.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="improve the style by N steps (100 or so) of the training's loss, on --photos; needs VGG-19",
+    )
+    save.add_argument(
+        "--photos", nargs="+", default=[], metavar="FILE", help="a handful of photos like those to be painted"
+    )
     save.add_argument("--model", metavar="FILE", help="another model than the packaged one")
     save.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     save.add_argument("--vgg-weights", metavar="FILE", help="for models that contain a VGG, and for --refine")
@@ -51,12 +60,21 @@ def _save(args: argparse.Namespace) -> int:
     from arbstyle.inference import Stylizer, check_options
 
     check_options(style_size=args.style_size)
+    if (args.refine is None) != (not args.photos):
+        raise ArbstyleError(
+            "--refine N and --photos FILE… go together: the style is improved on those photos"
+        )
     output = Path(args.output or f"{Path(args.picture).stem}.style.safetensors")
     check_output_path(output, (".safetensors",))
     if output.exists() and not args.overwrite:
         raise ArbstyleError(f"'{output}' exists; add --overwrite, or give another -o")
     stylizer = Stylizer.from_pretrained(args.model, args.device, weights=args.vgg_weights)
-    style = stylizer.style(args.picture, name=args.name, style_size=args.style_size)
+    options = {"name": args.name, "style_size": args.style_size}
+    if args.refine is None:
+        style = stylizer.style(args.picture, **options)
+    else:
+        options["vgg_weights"] = args.vgg_weights
+        style = stylizer.refine(args.picture, args.photos, args.refine, **options)
     print(style.save(output))
     return 0
 

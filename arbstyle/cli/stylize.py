@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from arbstyle.batch import Job, Source, StyleChoice
     from arbstyle.images import Picture
+    from arbstyle.style_file import Style
 
 HELP = "repaint photos in the style of any picture, in one forward pass"
 
+MATCHING = ("histogram", "coral")
 SHEET_SIZE = 256
 """Short side of the pictures of a grid or strip, where --size does not say."""
 
@@ -73,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a picture a style, white where it goes; the rest stays the photo, or is for a last style "
         "without a mask",
+    )
+    painting.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="first improve the style for each photo by N steps (50 or so) of the training's loss; needs VGG-19",
     )
     painting.add_argument(
         "--size", type=int, metavar="PIXELS", help="short side to work at and to write (default: the photo's)"
@@ -165,6 +173,12 @@ def _check_numbers(args: argparse.Namespace) -> None:
     check_options(args.strength, args.keep_colors, args.style_size, args.tile)
     if args.size is not None and args.size < 16:
         raise ArbstyleError(f"expected a --size of at least 16 pixels, got {args.size}")
+    if args.refine is not None and args.refine < 1:
+        raise ArbstyleError(f"expected --refine 1 or more steps, got {args.refine}")
+    if args.refine is not None and (args.mask or args.strip is not None or args.keep_colors in MATCHING):
+        raise ArbstyleError(
+            "--refine improves one style picture as it is: it goes with no mask, strip, histogram or coral"
+        )
     if not 1 <= args.quality <= 100:
         raise ArbstyleError(f"expected a --quality from 1 to 100, got {args.quality}")
 
@@ -326,7 +340,7 @@ class _Painter:
         """The photo in a style, 1×3×H×W."""
         return self.stylizer.stylize(
             photo.pixels,
-            [source.text for source in choice.sources],
+            self._styles(photo, choice),
             self.args.strength,
             weights=choice.weights,
             masks=self.masks,
@@ -335,6 +349,13 @@ class _Painter:
             tile=self.args.tile,
             progress=progress,
         )
+
+    def _styles(self, photo: Picture, choice: StyleChoice) -> list[str | Style]:
+        texts = [source.text for source in choice.sources]
+        if self.args.refine is None:
+            return list(texts)
+        options = {"style_size": self.args.style_size, "vgg_weights": self.args.vgg_weights}
+        return [self.stylizer.refine(text, [photo.pixels], self.args.refine, **options) for text in texts]
 
     def description(self) -> dict[str, Any]:
         return {

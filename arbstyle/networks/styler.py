@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -243,7 +242,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _construct(base: type[Any], description: Mapping[str, Any], weights: str | Path | None) -> Any:
     name, arguments = description["class"], dict(description["arguments"])
-    known = {each.__name__: each for each in _subclasses(base) if not inspect.isabstract(each)}
+    known = {each.__name__: each for each in _subclasses(base)}
     if name not in known:
         raise ArbstyleError(
             f"the model asks for a {base.__name__} '{name}', which this version of arbstyle does not have; "

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arbstyle.networks.described import Described
-from arbstyle.networks.norm import ConditionalInstanceNorm2d
+from arbstyle.networks.norm import ConditionalInstanceNorm2d, NormRule
 from arbstyle.perception import PerceptualEncoder
 
 
@@ -59,7 +59,7 @@ class TransformerNetwork(Described, ABC):
         return self.repaint(padded, parameters)[..., :height, :width]
 
     @abstractmethod
-    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """As :meth:`forward`, for sides that are multiples of ``multiple``, at least ``smallest``."""
 
     def pad(self, content: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class FastTransformer(TransformerNetwork):
         self.before = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         self.down = StyledConv(width, deep_width, stride=2)
         self.deep = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
-        self.up = _conv(deep_width, width, 3)
+        self.up = _conv(deep_width, width, 3, bias=False)
         self.merge = StyledConv(width, width)
         self.after = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         self.to_fine = _sub_pixel_conv(width, fine_width)
@@ -146,7 +146,7 @@ class FastTransformer(TransformerNetwork):
         self.to_picture = _sub_pixel_conv(fine_width, 3)
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         x = self.stem(F.pixel_unshuffle(content - 0.5, 4), parameters)
         for block in self.before:
             x = block(x, parameters)
@@ -194,7 +194,7 @@ class JohnsonTransformer(TransformerNetwork):
         self.to_picture = StyledConv(width, 3, kernel=9, relu=False)
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         x = content
         for layer in (*self.encoder, *self.blocks):
             x = layer(x, parameters)
@@ -230,11 +230,11 @@ class AdaINTransformer(TransformerNetwork):
         )
         self.collect_sites()
 
-    def adain(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def adain(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """The photo's features with the style's moments: what the decoder is trained to invert."""
         return self.norm(self.encoder(content)[self.layer], parameters)
 
-    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         return self.decode(self.adain(content, parameters))
 
     def decode(self, features: Tensor) -> Tensor:
@@ -277,10 +277,8 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = 
 
 def _zero_conv(inputs: int, outputs: int) -> nn.Conv2d:
     """Convolution that adds nothing at first, so that training decides how much it should."""
-    conv = _conv(inputs, outputs, 3)
+    conv = _conv(inputs, outputs, 3, bias=False)
     nn.init.zeros_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
     return conv
 
 

@@ -1,0 +1,245 @@
+"""Evidence for the optimisation: each subcommand prints a table for docs/optimization.md and keeps it as CSV.
+
+python benchmarks/optimize.py reconstruction
+python benchmarks/optimize.py texture
+python benchmarks/optimize.py transfer        # from the content and from noise
+python benchmarks/optimize.py optimizers
+python benchmarks/optimize.py overhead
+python benchmarks/optimize.py scales
+
+All on the pictures in examples/, with VGG-19 weights from ARBSTYLE_VGG19 or torchvision. Times alternate between
+contenders within a run, and ratios are taken pair by pair, because a machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from arbstyle.images import read_image, resize, write_image
+from arbstyle.losses import PerceptualLoss
+from arbstyle.optimize import Evaluation, Optimized, Settings, optimize
+from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, PerceptualEncoder
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PAINTINGS = ("painting-desert", "painting-storm", "drawing-oz")
+Row = dict[str, object]
+
+
+def example(name: str, size: int) -> Tensor:
+    """An example picture with a longer side of `size` pixels."""
+    return resize(read_image(EXAMPLES / f"{name}.jpg"), size, edge="long")
+
+
+def psnr(image: Tensor, reference: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB; peak 1."""
+    return -10 * math.log10(float((image - reference).square().mean()))
+
+
+def evaluations_to_reach(history: Sequence[Evaluation], total: float) -> int | None:
+    """Number of the first evaluation with a loss of at most `total`."""
+    return next((evaluation.number for evaluation in history if evaluation.total <= total), None)
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f} %"
+
+
+class Report:
+    """A table that grows on the screen and in a CSV file, and the pictures that belong to it."""
+
+    def __init__(self, args: argparse.Namespace, settings: str) -> None:
+        self.folder: Path = args.output
+        self.name: str = args.benchmark
+        self.rows: list[Row] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        machine = f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+        print(f"{self.name}: {settings}; {machine}; {date.today()}", flush=True)
+
+    def add(self, row: Row) -> None:
+        if not self.rows:
+            print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}", flush=True)
+        print(f"| {' | '.join(map(str, row.values()))} |", flush=True)
+        self.rows.append(row)
+        with (self.folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def picture(self, result: Optimized, label: str) -> None:
+        write_image(result.image, self.folder / f"{self.name}-{label}.png")
+        result.save_history(self.folder / f"{self.name}-{label}.csv")
+
+
+# --- what comes out -----------------------------------------------------------------------------
+
+
+def reconstruction(args: argparse.Namespace) -> None:
+    """PSNR of a photo reconstructed from noise, layer by layer; the deepest with two seeds."""
+    photo = example(args.photo, args.size)
+    report = Report(args, f"{args.photo}, {args.size} px, {args.steps} evaluations from noise")
+    runs = [(layer, 0) for layer in args.layers] + [(args.layers[-1], 1)]
+    results: dict[tuple[str, int], Optimized] = {}
+    for layer, seed in runs:
+        result = optimize(photo, content_layers=[layer], steps=args.steps, seed=seed)
+        results[layer, seed] = result
+        report.picture(result, f"{layer}-seed{seed}")
+        report.add(
+            {
+                "layer": layer,
+                "seed": seed,
+                "PSNR, dB": f"{psnr(result.image, photo):.1f}",
+                "content term, of its start": percent(result.best.content, result.history[0].content),
+            }
+        )
+    first, second = (results[args.layers[-1], seed].image for seed in (0, 1))
+    print(f"between the two seeds: PSNR {psnr(first, second):.1f} dB")
+
+
+def texture(args: argparse.Namespace) -> None:
+    """Style term of textures from noise, against its start."""
+    report = Report(args, f"{args.size} px, {args.steps} evaluations from noise")
+    for painting in args.paintings:
+        result = optimize(None, example(painting, args.size), steps=args.steps)
+        report.picture(result, painting)
+        start = result.history[0].style
+        row: Row = {"painting": painting, "style term at the start": f"{start:.4g}"}
+        for number in (50, 100, args.steps):
+            if number <= len(result.history):
+                best = min(evaluation.style for evaluation in result.history[:number])
+                row[f"after {number}"] = percent(best, start)
+        report.add(row)
+
+
+def transfer(args: argparse.Namespace) -> None:
+    """Style term against its value at the noise start; and content against noise as a starting point."""
+    photo = example(args.photo, args.size)
+    report = Report(args, f"{args.photo}, {args.size} px, {args.steps} evaluations, default weights")
+    for painting in args.paintings:
+        style = example(painting, args.size)
+        results = {init: optimize(photo, style, steps=args.steps, init=init) for init in ("noise", "content")}
+        for init, result in results.items():
+            report.picture(result, f"{painting}-{init}")
+        noise, content = results["noise"], results["content"]
+        start = noise.history[0].style
+        report.add(
+            {
+                "painting": painting,
+                "style term at the noise start": f"{start:.4g}",
+                "at the end, from content": percent(content.best.style, start),
+                "at the end, from noise": percent(noise.best.style, start),
+                "loss at the end, from noise": f"{noise.best.total:.4f}",
+                "from content": f"{content.best.total:.4f}",
+                "evaluations from content to noise's loss": evaluations_to_reach(
+                    content.history, noise.best.total
+                ),
+            }
+        )
+
+
+def optimizers(args: argparse.Namespace) -> None:
+    """The same loss by L-BFGS and by Adam, and in both bases."""
+    photo, style = example(args.photo, args.size), example(args.paintings[0], args.size)
+    report = Report(args, f"{args.photo} as {args.paintings[0]}, {args.size} px, from {args.init}")
+    contenders: list[tuple[str, dict]] = [
+        ("L-BFGS, Fourier", {}),
+        ("L-BFGS, pixels", {"basis": "pixels"}),
+    ]
+    for rate in args.learning_rates:
+        contenders.append((f"Adam {rate}, Fourier", {"optimizer": "adam", "learning_rate": rate}))
+    for rate in args.learning_rates:
+        changes = {"optimizer": "adam", "learning_rate": rate, "basis": "pixels"}
+        contenders.append((f"Adam {rate}, pixels", changes))
+    for name, changes in contenders:
+        result = optimize(photo, style, steps=args.steps, init=args.init, **changes)
+        row: Row = {"optimiser": name}
+        for number in (25, 50, 100, 200, 300):
+            if number <= args.steps:
+                row[str(number)] = f"{min(e.total for e in result.history[:number]):.4f}"
+        report.add(row)
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+def bare_features(weights: str | None, depth: int) -> nn.Sequential:
+    """torchvision's own first `depth` layers, frozen, after its usual input normalisation."""
+    stack = torchvision.models.vgg19(weights=None).features[:depth]
+    encoder = PerceptualEncoder("vgg19", ["relu5_1"], weights=weights, normalize_filters=False)
+    state = [value for value in encoder.layers.state_dict().values()]
+    for parameter, value in zip(stack.parameters(), state, strict=True):
+        parameter.data = value.clone()
+    return stack.eval().requires_grad_(False)
+
+
+def overhead(args: argparse.Namespace) -> None:
+    """Time of an evaluation against the forward and backward pass of the bare network."""
+    depth_of_relu5_1 = 30
+    stack = bare_features(None, depth_of_relu5_1).to(memory_format=torch.channels_last)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def bare(image: Tensor) -> float:
+        started = time.perf_counter()
+        image = image.clone().requires_grad_()
+        normalized = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
+        stack(normalized).square().mean().backward()
+        return time.perf_counter() - started
+
+    report = Report(args, f"relu1_1 to relu5_1 and relu4_2, {args.repeats} pairs")
+    for size in args.sizes:
+        photo, style = torch.rand(1, 3, size, size), torch.rand(1, 3, size, size)
+        bare(photo)
+        pairs: list[tuple[float, float]] = []
+        clock = [0.0]
+
+        def pair_up(evaluation: Evaluation, image: Tensor, photo=photo, pairs=pairs, clock=clock) -> None:
+            """Time the bare network after every evaluation of the running optimisation."""
+            if evaluation.number > 1:  # the first has warmed up
+                pairs.append((time.perf_counter() - clock[0], bare(photo)))
+            clock[0] = time.perf_counter()
+
+        optimize(photo, style, steps=args.repeats + 1, callback=pair_up)
+        ours, bares = (statistics.median(times) for times in zip(*pairs, strict=True))
+        ratio = statistics.median(our / their for our, their in pairs)
+        report.add(
+            {
+                "size": f"{size}×{size}",
+                "evaluation, s": f"{ours:.2f}",
+                "bare network, s": f"{bares:.2f}",
+                "ratio, median of pairs": f"{ratio:.3f}",
+            }
+        )
+
+
+def scales(args: argparse.Namespace) -> None:
+    """Wall time in which coarse-to-fine reaches the final loss of a single scale.
+
+    The two runs take turns, evaluation by evaluation, so that a machine's changing speed hits both alike.
+    """
+    photo, style = example(args.photo, args.size), example(args.paintings[0], args.size)
+    report = Report(args, f"{args.photo} as {args.paintings[0]}, {args.size} px, from {args.init}")
+    single = optimize(photo, style, steps=args.steps, init=args.init, callback=(plain := Stopwatch()))
+    report.picture(single, "single")
+    report.add(timing("1", single, plain, single.best.total))
+    for count in args.scales:
+        watch = Stopwatch()
+        result = optimize(
+            photo, style, steps=args.steps, init=args.init, scales=count, callback=watch
+        )
+        report.picture(result, f"{count}")
+        report.add(timing(str(count), result, watch, single.best.total))
+
+
+if __name__ == "__main__":
+    main()

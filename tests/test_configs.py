@@ -1,0 +1,178 @@
+"""Every shipped config: it is complete, it trains what it should, and its mistakes are said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import yaml
+from PIL import Image
+
+from arbstyle.cli import main
+from arbstyle.networks.styler import frozen_prefixes
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+OVERLAYS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "default")
+
+RANDOM_WEIGHTS = {  # where networks are that would be downloaded
+    "adain": ["--model.style_encoder.init_args.weights", "random", "--model.transformer.init_args.weights", "random"],
+    "predictor": [
+        *("--model.style_encoder.init_args.backbone", "vgg19"),
+        *("--model.style_encoder.init_args.weights", "random"),
+    ],
+    "style_bank": ["--model.style_encoder.init_args.num_styles", "2"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for kind, number in (("content", 4), ("styles", 4), ("two", 2), ("one", 1)):
+        (folder / kind).mkdir()
+        for index in range(number):
+            coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+            coarse.resize((60, 56), Image.Resampling.BICUBIC).save(folder / kind / f"{index}.png")
+    return folder
+
+
+def arguments(name: str, pictures: Path, run: Path) -> list[str]:
+    style = {"johnson": "one", "style_bank": "two"}.get(name, "styles")
+    files = ["default"] if name == "default" else ["default", name]
+    small = {
+        "data.content": str(pictures / "content"),
+        "data.style": str(pictures / style),
+        "data.batch_size": "2",
+        "data.crop_size": "48",
+        "data.resize": "48",
+        "data.style_size": "48",
+        "data.style_resize": "48",
+        "data.num_workers": "0",
+        "data.validation_pairs": "1",
+        "model.network": "vgg19",
+        "model.vgg_weights": "random",
+        "model.picture_every": "0",
+        "trainer.max_steps": "1",
+        "trainer.precision": "32-true",
+        "trainer.limit_val_batches": "0",
+        "trainer.enable_progress_bar": "false",
+        "trainer.enable_model_summary": "false",
+        "trainer.logger": "false",
+        "trainer.accelerator": "cpu",
+        "trainer.default_root_dir": str(run),
+    }
+    configs = [word for file in files for word in ("--config", str(CONFIGS / f"{file}.yaml"))]
+    return [
+        *configs,
+        *(word for key, value in small.items() for word in (f"--{key}", value)),
+        *RANDOM_WEIGHTS.get(name, []),
+    ]
+
+
+class Gradients(pl.Callback):
+    """Remembers what one training step gives every parameter."""
+
+    largest: dict[str, float | None]
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.largest = {
+            name: None if parameter.grad is None else float(parameter.grad.abs().max())
+            for name, parameter in pl_module.named_parameters()
+        }
+        self.optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("name", ["default", *OVERLAYS])
+def test_gradient_reaches_everything_that_trains(
+    name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from pytorch_lightning.cli import LightningCLI
+
+    from arbstyle.training import StyleTransferTraining
+
+    seen = Gradients()
+    held: list[StyleTransferTraining] = []
+
+    def before_fit(cli: LightningCLI) -> None:
+        cli.trainer.callbacks.append(seen)
+        held.append(cli.model)
+
+    monkeypatch.setattr("arbstyle.training_cli.TrainingCLI.before_fit", before_fit)
+    assert main(["train", "fit", *arguments(name, pictures, tmp_path)]) == 0
+    model = held[0]
+    frozen = frozen_prefixes(model)
+    assert any(key.startswith("loss.encoder.") for key in seen.largest)
+    for key, parameter in model.named_parameters():
+        trains = key.startswith("styler.") and not key.startswith(frozen)
+        assert parameter.requires_grad == trains, key
+        assert (id(parameter) in seen.optimized) == trains, key
+        gradient = seen.largest[key]
+        if trains:
+            assert gradient, f"no gradient reaches {key}"
+        else:
+            assert gradient is None, f"{key} is frozen and gets a gradient"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_overlays_are_short_and_say_whose_recipe_they_are(name: str):
+    text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert f"--config configs/{name}.yaml" in text, "the command that uses it"
+    settings = yaml.safe_load(text)
+    known = yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8"))
+    assert settings.keys() <= known.keys()
+    assert settings["run_name"] == name
+
+
+def test_published_recipes_that_need_no_conversion():
+    adain = yaml.safe_load((CONFIGS / "adain.yaml").read_text(encoding="utf-8"))
+    model, data = adain["model"], adain["data"]
+    assert (model["style_weight"], model["learning_rate"], model["inverse_decay"]) == (10, 1e-4, 5e-5)
+    assert (data["batch_size"], data["crop_size"], data["resize"]) == (8, 256, 512)
+    assert adain["trainer"]["max_steps"] == 160_000
+    ghiasi = yaml.safe_load((CONFIGS / "predictor.yaml").read_text(encoding="utf-8"))["data"][
+        "style_augmentation"
+    ]
+    from arbstyle.data import StyleAugmentation
+
+    assert StyleAugmentation(**ghiasi) == StyleAugmentation(
+        saturation=ghiasi["saturation"], scale=ghiasi["scale"]
+    ), "the defaults are the published ones"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model.no_such_setting", "1"], "no_such_setting"),
+        (["--data.batch_size", "many"], "batch_size"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--data.content", "nowhere"], "no such picture set: 'nowhere'"),
+        (["--data.style", "{empty}"], "{empty}"),
+        (["--data.batch_size", "0"], "data.batch_size must be at least 1, got 0"),
+        (["--model.content_target", "adain"], "needs AdaINTransformer"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--model.style_layers", "{relu9_9: 1.0}"], "relu9_9"),
+    ],
+)
+def test_mistakes_are_one_line(
+    more: list[str], said: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "empty").mkdir()
+    filled = [word.replace("{empty}", str(tmp_path / "empty")) for word in more]
+    assert main(["train", "fit", *arguments("default", pictures, tmp_path), *filled]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "Seed set" not in line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("arbstyle")
+    assert "error: " in lines[0]
+    assert said.replace("{empty}", str(tmp_path / "empty")) in lines[0]
+
+
+def test_unknown_key_in_a_config_file(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "typo.yaml").write_text("model: {learning_rat: 1.0e-3}\n")
+    command = ["train", "fit", *arguments("default", pictures, tmp_path)]
+    assert main([*command, "--config", str(tmp_path / "typo.yaml")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "learning_rat" in line
