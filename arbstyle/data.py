@@ -144,7 +144,7 @@ class PairTransform:
     """Turns decoded pictures into the tensors of a batch; `StyleTransferData` explains the fields."""
 
     crop_size: int
-    resize: int
+    resize: tuple[int, int]
     horizontal_flip: bool
     style_size: tuple[int, int]
     style_resize: int
@@ -167,7 +167,9 @@ class PairTransform:
     def content(self, image: Image.Image, position: int) -> Tensor:
         """Sample ``position``'s photograph, cropped at random: 3×S×S."""
         rng = self._rng(CONTENT_CROPS, position)
-        pixels = crop(image, self.crop_size, self.resize, rng.random(), rng.random())
+        x, y = rng.random(), rng.random()
+        low, high = self.resize
+        pixels = crop(image, self.crop_size, rng.uniform(low, high) if low < high else low, x, y)
         return pixels.flip(-1) if self.horizontal_flip and rng.random() < 0.5 else pixels
 
     def style(self, image: Image.Image, position: int, size: int) -> Tensor:
@@ -221,7 +223,7 @@ class PairDataset(TorchDataset):
         for i, draw in enumerate(draws):
             photos = self.content.candidates(content_requests, i)
             paintings = self.style.candidates(style_requests, i)
-            photo = next(decodable(photos, transform.resize, skipped), None)
+            photo = next(decodable(photos, transform.resize[1], skipped), None)
             painting = next(decodable(paintings, transform.style_short_side, skipped), None)
             if photo is None or painting is None:
                 return _LoadedBatch(None, skipped)
@@ -380,7 +382,8 @@ class StyleTransferData(pl.LightningDataModule):
         shuffle_buffer: encoded pictures held for shuffling a stream.
         batch_size: pairs in a batch, on each rank.
         crop_size: side S of the content pictures, in pixels.
-        resize: short side of a photograph before the random crop. 512 for a crop of 256 is AdaIN's.
+        resize: short side of a photograph before the random crop, or a range [low, high] from which each
+            photograph draws. 512 for a crop of 256 is AdaIN's.
         horizontal_flip: mirror photographs in half of the cases.
         style_size: side T of the style pictures, in pixels; or a range [low, high] from which each batch
             draws, in steps of 32 (Ghiasi et al.: 128 to 300).
@@ -416,7 +419,7 @@ class StyleTransferData(pl.LightningDataModule):
         shuffle_buffer: int = 1000,
         batch_size: int = 8,
         crop_size: int = 256,
-        resize: int = 512,
+        resize: int | tuple[int, int] = 512,
         horizontal_flip: bool = True,
         style_size: int | tuple[int, int] = 256,
         style_resize: int = 512,
@@ -450,7 +453,7 @@ class StyleTransferData(pl.LightningDataModule):
         self.cache_dir = cache_dir
         self.transform = PairTransform(
             crop_size=crop_size,
-            resize=resize,
+            resize=(resize, resize) if isinstance(resize, int) else resize,
             horizontal_flip=horizontal_flip,
             style_size=(style_size, style_size) if isinstance(style_size, int) else style_size,
             style_resize=style_resize,
@@ -478,7 +481,8 @@ class StyleTransferData(pl.LightningDataModule):
             "seed": (self.seed, 0),
             "validation_pairs": (self.validation_pairs, 0),
             "crop_size": (transform.crop_size, 1),
-            "resize": (transform.resize, transform.crop_size),
+            "resize": (transform.resize[0], transform.crop_size),
+            "resize's upper end": (transform.resize[1], transform.resize[0]),
             "style_size": (low, 1),
             "style_size's upper end": (high, low),
             "style_resize": (transform.style_short_side, high),

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property, lru_cache
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -696,7 +697,9 @@ def digest_of_module(module: nn.Module) -> str:
 def _pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[Path]:
     if limit is not None and limit < 1:
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
-    paths = find_images(folder)
+    # A pattern such as 'examples/photo-*.jpg' names pictures too; what matches nothing is reported as a folder.
+    paths = sorted(Path(match) for match in glob(str(folder))) if not Path(folder).is_dir() else []
+    paths = paths or find_images(folder)
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:

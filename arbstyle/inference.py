@@ -415,7 +415,7 @@ class Stylizer:
         progress: Progress | None = None,
     ) -> Tensor:
         values = torch.cat([painter.find_values(photo, row[None], progress) for row in rows])
-        result = torch.empty_like(photo, memory_format=torch.contiguous_format)
+        result = torch.empty_like(photo)
         for box, painted in painter.paint(photo, values, regions):
             part = None if cover is None else box.cut(cover)
             box.cut(result).copy_(finish(painted.to(photo.device), box.cut(photo), part))

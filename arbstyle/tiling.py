@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from arbstyle.errors import ArbstyleError
 from arbstyle.networks import ConditionalInstanceNorm2d, NormRule, TransformerNetwork
 
 DEFAULT_TILE = 1024
@@ -213,9 +214,17 @@ class TiledPainter:
 
         Returns:
             1×P for :class:`LocalRule`.
+
+        Raises:
+            ArbstyleError: the picture needs tiles, and the transformer has norms besides its sites.
         """
         if self.fits(photo):
             return self._sample(self._input(photo), parameters, {}).values
+        if any(isinstance(module, nn.InstanceNorm2d) for module in self.transformer.modules()):
+            raise ArbstyleError(
+                "this model's first layers normalise by the whole picture, so it cannot paint in tiles; "
+                "paint a smaller picture (--size)"
+            )
         sample = self._sample_crops(photo)
         boxes = self._boxes(photo)
         corrections: dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]] = {}
@@ -317,7 +326,7 @@ class TiledPainter:
         return self.transformer.pad(network_input(part, self.transformer))
 
 
-def network_input(photo: Tensor, network: torch.nn.Module) -> Tensor:
+def network_input(photo: Tensor, network: nn.Module) -> Tensor:
     """Floats in [0,1] or bytes as the floats that a network computes in, where it computes."""
     weights = next(p for p in network.parameters() if p.is_floating_point())
     picture = photo.to(weights.device)

@@ -23,7 +23,9 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 import arbstyle
@@ -280,12 +282,12 @@ class StyleTransferTraining(pl.LightningModule):
 
     # --- optimisation ---------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         parameters = [parameter for parameter in self.styler.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas)
         total = float(self.trainer.estimated_stepping_batches)
         # A function leaves no state in the checkpoint: a run resumed with more steps follows the new curve.
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
+        scheduler = LambdaLR(
             optimizer,
             lambda step: learning_rate_factor(
                 step, self.schedule, self.warmup_steps, total, self.inverse_decay
@@ -296,10 +298,11 @@ class StyleTransferTraining(pl.LightningModule):
     def on_train_start(self) -> None:
         # A checkpoint restores its own learning rate and betas; the configuration's are meant.
         scheduler = self.lr_schedulers()
-        scheduler.base_lrs = [self.learning_rate]
-        (group,) = scheduler.optimizer.param_groups
-        factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
-        group |= {"initial_lr": self.learning_rate, "lr": self.learning_rate * factor, "betas": self.betas}
+        if isinstance(scheduler, LambdaLR):
+            scheduler.base_lrs = [self.learning_rate]
+            (group,) = scheduler.optimizer.param_groups
+            rate = self.learning_rate * scheduler.lr_lambdas[0](scheduler.last_epoch)
+            group |= {"initial_lr": self.learning_rate, "lr": rate, "betas": self.betas}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]

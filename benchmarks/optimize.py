@@ -234,9 +234,7 @@ def scales(args: argparse.Namespace) -> None:
     report.add(timing("1", single, plain, single.best.total))
     for count in args.scales:
         watch = Stopwatch()
-        result = optimize(
-            photo, style, steps=args.steps, init=args.init, scales=count, callback=watch
-        )
+        result = optimize(photo, style, steps=args.steps, init=args.init, scales=count, callback=watch)
         report.picture(result, f"{count}")
         report.add(timing(str(count), result, watch, single.best.total))
 

@@ -62,7 +62,9 @@ def measure_time(args: argparse.Namespace) -> dict[str, object]:
             taken = seconds(stylize, content, style)
             if repeat:  # the first round warms up
                 runs[name].append(taken)
-    result: dict[str, object] = {f"{name}, s": round(statistics.median(times), 3) for name, times in runs.items()}
+    result: dict[str, object] = {
+        f"{name}, s": round(statistics.median(times), 3) for name, times in runs.items()
+    }
     for name in runs:
         if args.peer and name != "peer":
             ratios = [ours / peer for ours, peer in zip(runs[name], runs["peer"], strict=True)]
@@ -89,7 +91,11 @@ def main() -> None:
     parser.add_argument("--model", help="another model file than the one in the package")
     parser.add_argument("--peer", help="Python file with a function stylize(content, style)")
     args = parser.parse_args()
-    settings = {"date": str(date.today()), "machine": platform.processor() or platform.machine(), **vars(args)}
+    settings = {
+        "date": str(date.today()),
+        "machine": platform.processor() or platform.machine(),
+        **vars(args),
+    }
     result = measure_time(args) if args.measure == "time" else measure_memory(args)
     print(json.dumps({**settings, **result}, indent=2))
 

@@ -18,13 +18,16 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 OVERLAYS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "default")
 
 RANDOM_WEIGHTS = {  # where networks are that would be downloaded
-    "adain": ["--model.style_encoder.init_args.weights", "random", "--model.transformer.init_args.weights", "random"],
+    "adain": [
+        *("--model.style_encoder.init_args.weights", "random"),
+        *("--model.transformer.init_args.weights", "random"),
+    ],
     "predictor": [
         *("--model.style_encoder.init_args.backbone", "vgg19"),
         *("--model.style_encoder.init_args.weights", "random"),
     ],
     "style_bank": ["--model.style_encoder.init_args.num_styles", "2"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def arguments(name: str, pictures: Path, run: Path) -> list[str]:
         "model.network": "vgg19",
         "model.vgg_weights": "random",
         "model.picture_every": "0",
+        "model.compile": "false",
         "trainer.max_steps": "1",
         "trainer.precision": "32-true",
         "trainer.limit_val_batches": "0",
@@ -124,7 +128,6 @@ def test_overlays_are_short_and_say_whose_recipe_they_are(name: str):
     settings = yaml.safe_load(text)
     known = yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8"))
     assert settings.keys() <= known.keys()
-    assert settings["run_name"] == name
 
 
 def test_published_recipes_that_need_no_conversion():

@@ -179,6 +179,17 @@ def test_crops_and_flips_vary_from_pass_to_pass(make, tmp_path: Path) -> None:
     assert (unflipped.content[:, 0, 0, -1] > unflipped.content[:, 0, 0, 0]).all()
 
 
+def test_short_side_is_drawn_for_each_photograph(make, tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (64, 64, 3))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    settings = {"content": str(tmp_path / "ramp.png"), "validation_pairs": 0, "batch_size": 60}
+    (batch,) = batches(make(**settings, resize=(8, 32), horizontal_flip=False).train_dataloader(), 1)
+    rise = batch.content[:, 0, 0, -1] - batch.content[:, 0, 0, 0]
+    # From the whole ramp (seven eighths of it between the middles of its pixels) down to a quarter of it.
+    assert 0.2 < rise.min() < 0.28
+    assert 0.7 < rise.max() < 0.9
+
+
 def pictures_of_all_modes(folder: Path) -> list[Path]:
     rgb = noise(3, 20, 16).resize((60, 48), Image.Resampling.BICUBIC)
     alpha = Image.fromarray(np.linspace(0, 255, 60 * 48).reshape(48, 60).astype(np.uint8))

@@ -892,7 +892,7 @@ def test_metadata_is_dropped_where_there_is_no_place(camera_photo: Path, tmp_pat
 BAD_TENSORS: dict[str, tuple[Any, str]] = {
     "NaN": (torch.full((1, 3, 4, 4), float("nan")), "finite"),
     "infinity": (torch.full((1, 3, 4, 4), float("inf")), "finite"),
-    "integers": (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "floats"),
+    "integers": (torch.zeros(1, 3, 4, 4, dtype=torch.int32), "floats"),
     "two pictures": (torch.zeros(2, 3, 4, 4), "1×3×H×W"),
     "one channel": (torch.zeros(1, 1, 4, 4), "1×3×H×W"),
     "channels last": (torch.zeros(1, 4, 4, 3), "1×3×H×W"),
@@ -1141,3 +1141,17 @@ def test_find_images_in_bad_folders(album: Path):
             images.find_images(folder)
         assert words in one_line(error)
         assert str(folder) in one_line(error)
+
+
+def test_bytes_are_kept_and_written_as_they_are(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    Image.fromarray(values).save(tmp_path / "in.png")
+    picture = images.read_picture(tmp_path / "in.png", keep_bytes=True)
+    assert picture.pixels.dtype == torch.uint8
+    for bits in (8, 16):
+        images.write_image(picture.pixels, tmp_path / "out.png", bits=bits)
+        assert torch.equal(images.read_image(tmp_path / "out.png"), picture.pixels / 255)
+    images.write_image(picture.pixels, tmp_path / "clear.png", alpha=torch.ones(1, 1, 7, 9))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "clear.png"))[..., :3], values)
+    clear = images.read_picture(tmp_path / "clear.png", background=None, keep_bytes=True)
+    assert clear.pixels.dtype == torch.float32, "what is transparent may have to be composited"

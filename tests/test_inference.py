@@ -380,6 +380,13 @@ def test_tiles_of_any_transformer(build: Callable[[], TransformerNetwork], photo
     assert psnr(result, whole) > 45
 
 
+def test_tiles_need_norms_that_can_be_told_their_statistics(photo):
+    transformer = JohnsonTransformer(4, 1, styled_encoder=False).eval()
+    painter = TiledPainter(transformer, 64)
+    with torch.inference_mode(), pytest.raises(ArbstyleError, match="tiles"):
+        painter.find_values(photo, transformer.neutral_parameters()[None])
+
+
 def test_overlap_is_the_reach_of_the_network():
     transformer = FastTransformer(8, 8, 1, 1, 8).eval()
     photo = torch.rand(1, 3, 256, 256)

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         type=int,
         metavar="N",
-        help="first improve the style for each photo by N steps (50 or so) of the training's loss; needs VGG-19",
+        help="first improve the style for each photo by some 50 steps of the training's loss; needs VGG-19",
     )
     painting.add_argument(
         "--size", type=int, metavar="PIXELS", help="short side to work at and to write (default: the photo's)"
@@ -257,7 +257,7 @@ class _Batch:
         if not waiting:
             return
         try:
-            photo = _read_photo(content.text, self.args.size)
+            photo = _read_photo(content.text, self.args.size, keep_bytes=self.args.bits == 8)
         except ArbstyleError as error:
             self._fail(waiting, error)
             return
@@ -453,18 +453,19 @@ def _strip(
 # --- reading and telling ------------------------------------------------------------------------
 
 
-def _read_photo(path: str, size: int | None) -> Picture:
+def _read_photo(path: str, size: int | None, *, keep_bytes: bool = False) -> Picture:
     """A photo with its transparency, at the size to work at."""
     import torch
 
+    from arbstyle.conversion import as_float
     from arbstyle.images import read_picture, resize
 
-    photo = read_picture(path, background=None)
+    photo = read_picture(path, background=None, keep_bytes=keep_bytes)
     pixels, alpha = photo.pixels, photo.alpha
     if alpha is not None:  # what is hidden may be of any colour, and must not run into what is not
         pixels = torch.where(alpha > 0, pixels, 1.0)
     if size is not None:
-        pixels = resize(pixels, size)
+        pixels = resize(as_float(pixels), size)
         alpha = None if alpha is None else resize(alpha, (pixels.shape[2], pixels.shape[3]))
     return replace(photo, pixels=pixels, alpha=alpha)
 
