@@ -697,7 +697,7 @@ def digest_of_module(module: nn.Module) -> str:
 def _pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[Path]:
     if limit is not None and limit < 1:
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
-    # A pattern such as 'examples/photo-*.jpg' names pictures too; what matches nothing is reported as a folder.
+    # A pattern names pictures too; what matches nothing is reported as a folder that is not there.
     paths = sorted(Path(match) for match in glob(str(folder))) if not Path(folder).is_dir() else []
     paths = paths or find_images(folder)
     stems = [path.stem for path in paths]

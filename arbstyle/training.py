@@ -11,10 +11,10 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from zipfile import BadZipFile
 
 import pytorch_lightning as pl
@@ -56,6 +56,7 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 Schedule = Literal["constant", "cosine", "inverse"]
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 class StyleTransferTraining(pl.LightningModule):
@@ -170,7 +171,7 @@ class StyleTransferTraining(pl.LightningModule):
     @property
     def trained_styler(self) -> ArbitraryStyler:
         """The averaged styler: what validation looks at and what is exported."""
-        return self.average.module
+        return cast(ArbitraryStyler, self.average.module)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -388,7 +389,7 @@ class StyleTransferTraining(pl.LightningModule):
 
     def _logs_this_step(self) -> bool:
         """Whether Lightning hands what is logged during this step to the loggers at its end."""
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        return (self.trainer.global_step + 1) % _logging_interval(self.trainer) == 0
 
     def on_train_batch_end(self, outputs: Any, batch: StyleBatch, batch_index: int) -> None:
         # Nothing is unchecked right after an optimiser step; more batches may be needed for one.
@@ -493,9 +494,13 @@ class _WarmAverage:
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def __call__(self, averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+    def __call__(self, averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
         decay = min(self.decay, (1 + float(steps)) / (10 + float(steps)))
         torch._foreach_lerp_(averaged, current, 1 - decay)
+
+
+def _logging_interval(trainer: Any) -> int:
+    return trainer.log_every_n_steps
 
 
 class Speed(pl.Callback):
@@ -532,7 +537,7 @@ class Speed(pl.Callback):
     ) -> None:
         self._images += len(batch.content) * trainer.world_size
         self._idle_since = now = time.monotonic()
-        if trainer.global_step == self._step or trainer.global_step % trainer.log_every_n_steps:
+        if trainer.global_step == self._step or trainer.global_step % _logging_interval(trainer):
             return
         pl_module.log("train/images_per_second", self._images / (now - self._began))
         pl_module.log("train/waiting_for_data", self._waited / (now - self._began))
@@ -775,7 +780,7 @@ class ForgivingWandbLogger(WandbLogger):
 def _keep_earlier_curves(directory: Path) -> None:
     """The CSV logger begins by deleting the file that is there; a resumed run should not lose its past."""
     curves = directory / "metrics.csv"
-    if rank_zero_only.rank == 0 and curves.is_file():
+    if getattr(rank_zero_only, "rank", 0) == 0 and curves.is_file():
         number = 1 + len(list(directory.glob("metrics-*.csv")))
         curves.rename(directory / f"metrics-{number}.csv")
 
@@ -793,7 +798,7 @@ def _wandb_configured() -> bool:
     return netrc.is_file() and "wandb" in netrc.read_text(errors="ignore")
 
 
-def _log_picture(loggers: list[Logger], directory: str, name: str, grid: Tensor, step: int) -> None:
+def _log_picture(loggers: Iterable[object], directory: str, name: str, grid: Tensor, step: int) -> None:
     folder = Path(directory) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     path = write_image(grid, folder / f"{name}_{step:07d}.png")

@@ -180,7 +180,7 @@ def main() -> None:
         contents = some(args.content, args.limit, Path(run) / "contents")
         styles = some(args.style, args.limit, Path(run) / "styles")
         args.content, args.style = str(contents), str(styles)
-        cli = TrainingCLI(
+        cli: Any = TrainingCLI(
             StyleTransferTraining,
             StyleTransferData,
             args=list(settings(args, run)),

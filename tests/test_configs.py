@@ -93,14 +93,12 @@ class Gradients(pl.Callback):
 def test_gradient_reaches_everything_that_trains(
     name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from pytorch_lightning.cli import LightningCLI
-
     from arbstyle.training import StyleTransferTraining
 
     seen = Gradients()
     held: list[StyleTransferTraining] = []
 
-    def before_fit(cli: LightningCLI) -> None:
+    def before_fit(cli: Any) -> None:
         cli.trainer.callbacks.append(seen)
         held.append(cli.model)
 
