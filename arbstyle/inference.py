@@ -45,6 +45,9 @@ STYLE_SIZE = 256
 REFINE_SIZE = 256
 """Short side of the photos on which a style is refined: the model's own scale, and a quarter of the time."""
 
+LARGEST_IN_ONE_PIECE = 5 * 2**30
+"""Memory in bytes that one picture may take at most, however much there is: others use the machine, too."""
+
 _COLOUR_SAMPLE = 512
 _CACHED_STYLES = 256
 
@@ -380,7 +383,7 @@ class Stylizer:
         if tile is None and self._is_too_large(photo):
             tile = DEFAULT_TILE
             logger.warning(
-                "painting %d×%d pixels in tiles: in one piece they might not fit into the memory",
+                "painting %d×%d pixels in tiles: in one piece they would take too much memory",
                 *_wide_high(photo),
             )
         if tile is None:
@@ -423,7 +426,7 @@ class Stylizer:
 
     def _is_too_large(self, photo: Tensor) -> bool:
         needed = photo.shape[2] * photo.shape[3] * self._bytes_per_pixel
-        return needed > available_bytes(self.device) / 2
+        return needed > min(LARGEST_IN_ONE_PIECE, available_bytes(self.device) / 2)
 
     @functools.cached_property
     def _bytes_per_pixel(self) -> float:

@@ -59,14 +59,15 @@ class LossTerms:
     def shares(self) -> dict[str, float]:
         """Each layer's part of its own term (the content layers add up to 1, and so do the style layers)."""
         terms = {"content": float(self.content) or 1.0, "style": float(self.style) or 1.0}
-        return {name: float(value) / terms[name.split("/")[0]] for name, value in self.weighted_layers.items()}
+        layers = self.weighted_layers.items()
+        return {name: float(value) / terms[name.split("/")[0]] for name, value in layers}
 
 
 class PerceptualLoss(nn.Module):
-    """Content, style and total-variation terms (Gatys et al. 2016, eq. 1–7; Johnson et al. 2016, section 3.2).
+    """Content, style and total-variation terms (Gatys et al. 2016, eq. 1–7; Johnson et al. 2016, 3.2).
 
-    Content is the mean squared error of features, style that of Gram matrices (``gram``), of channel means and
-    standard deviations (``moments``; Huang & Belongie 2017, eq. 13) or of both. All are means over the
+    Content is the mean squared error of features, style that of Gram matrices (``gram``), of channel
+    means and standard deviations (``moments``; Huang & Belongie 2017, eq. 13) or of both. All are means over the
     elements and the batch, so a weight keeps its meaning across picture and batch sizes.
 
     Args:
@@ -97,7 +98,8 @@ class PerceptualLoss(nn.Module):
         for layer in (*content_layers, *style_layers):
             if layer not in encoder.channels:
                 raise ArbstyleError(
-                    f"the loss asks for layer '{layer}', but the encoder returns {', '.join(encoder.channels)}"
+                    f"the loss asks for layer '{layer}', but the encoder returns "
+                    f"{', '.join(encoder.channels)}"
                 )
         if style_statistic not in _STATISTICS:
             raise ArbstyleError(
@@ -194,7 +196,7 @@ class PerceptualLoss(nn.Module):
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, vertical plus horizontal (Mahendran & Vedaldi 2015, β = 2).
+    """Mean squared difference of neighbours, vertical plus horizontal (Mahendran & Vedaldi 2015, β = 2).
 
     Args:
         image: N×C×H×W.

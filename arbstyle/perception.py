@@ -33,7 +33,7 @@ MAX_SCALE_OVER_MEDIAN = 20.0
 
 
 class FrozenNetwork(nn.Module):
-    """A network that is used and never trained: always in evaluation mode, no gradients, not in checkpoints."""
+    """Used and never trained: always in evaluation mode, without gradients, not in checkpoints."""
 
     def freeze(self) -> None:
         """To be called at the end of a subclass's constructor."""
@@ -231,8 +231,8 @@ def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
         return published.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ArbstyleError(
-            f"could not download torchvision's {network} weights ({_one_line(error)}); connect to the network, "
-            f"or point --vgg-weights or {variable} to a .safetensors or .pth file"
+            f"could not download torchvision's {network} weights ({_one_line(error)}); "
+            f"connect to the network, or point --vgg-weights or {variable} to a .safetensors or .pth file"
         ) from error
 
 

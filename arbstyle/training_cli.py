@@ -25,6 +25,7 @@ IRRELEVANT_WARNINGS = (
     ".*sync_dist=True.*",  # all processes validate on the same pictures
     ".*smaller than the logging interval.*",  # of an epoch; runs are logged by steps
     ".*logs directory .* exists and is not empty.*",  # earlier curves are put aside before
+    ".*not supported by the model summary.*",
     ".*discard.* init_args.*",  # an overlay of another class replaces the arguments of the one below
     ".*lr_scheduler.step.*before.*optimizer.step.*",  # float16's first steps, skipped by its gradient scaler
 )
@@ -100,12 +101,16 @@ def _run(argv: Sequence[str]) -> None:
 
 def _configure_logging() -> None:
     own = logging.getLogger("arbstyle")
-    own.setLevel(logging.INFO)
     if not own.handlers:
         own.addHandler(logging.StreamHandler())
-    for handler in logging.getLogger("pytorch_lightning").handlers:
-        handler.addFilter(_is_no_tip)
+    logging.getLogger("arbstyle.training").setLevel(logging.INFO)
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.trainer.connectors.checkpoint_connector",
+    ):
+        logging.getLogger(name).addFilter(_is_relevant)
 
 
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def _is_relevant(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(noise in message for noise in ("Tip:", "`weights_only` was not set"))

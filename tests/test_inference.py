@@ -307,12 +307,16 @@ def test_a_hard_mask_leaves_no_ghost_of_the_other_style(stylizer, wide_photo, bo
     mask = half_mask(wide_photo)
     masks = [mask, 1 - mask] if both_masks else [mask]
     mixed = stylizer.stylize(wide_photo, [PAINTING, DRAWING], masks=masks)
-    middle, reach = wide_photo.shape[3] // 2, 80
-    for style, side in (
-        (PAINTING, slice(0, middle - reach)),
-        (DRAWING, slice(middle + reach, None)),
+    left, right = (stylizer.stylize(wide_photo, style) for style in (PAINTING, DRAWING))
+    middle = wide_photo.shape[3] // 2
+    for own, other, far, near in (
+        (left, right, slice(0, middle - 80), slice(middle - 32, middle - 16)),
+        (right, left, slice(middle + 80, None), slice(middle + 16, middle + 32)),
     ):
-        assert psnr(mixed[..., side], stylizer.stylize(wide_photo, style)[..., side]) > 60
+        assert psnr(mixed[..., far], own[..., far]) > 60
+        towards = (other - own)[..., near]
+        share = ((mixed - own)[..., near] * towards).sum() / towards.square().sum()
+        assert abs(float(share)) < 0.03
 
 
 def test_what_no_mask_covers_stays_the_photo(stylizer, wide_photo):

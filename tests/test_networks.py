@@ -18,6 +18,7 @@ from arbstyle.networks import (
     ConditionalInstanceNorm2d,
     FastTransformer,
     JohnsonTransformer,
+    NormRule,
     NormalizationNetwork,
     PooledStatisticsEncoder,
     StyleBank,
@@ -245,7 +246,7 @@ class Unchanged(TransformerNetwork):
         super().__init__()
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
         assert all(side % self.multiple == 0 and side >= self.smallest for side in content.shape[2:])
         return content
 
@@ -392,7 +393,8 @@ def test_a_coarse_map_has_its_boundary_where_the_picture_has_it():
     seen: list[Tensor] = []
 
     class Looking(Unchanged):
-        def repaint(self, content: Tensor, parameters: Tensor) -> Tensor:
+        def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+            assert isinstance(parameters, Tensor)
             seen.append(F.interpolate(parameters, size=content.shape[2:], mode="bilinear"))
             return content
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -403,6 +407,26 @@ def test_refining_for_a_photo_and_for_a_file(here, capsys):
     capsys.readouterr()
     assert main(["style", "show", "refined.safetensors"]) == 0
     assert "refined: True" in capsys.readouterr().out
+
+
+# --- documentation ------------------------------------------------------------------------------
+
+
+def documented_commands() -> list[list[str]]:
+    text = (REPOSITORY / "docs" / "stylize.md").read_text(encoding="utf-8")
+    lines = [
+        line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
+    ]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("words", documented_commands(), ids=" ".join)
+def test_documented_commands_parse(words):
+    program, command, *rest = words
+    assert program == "arbstyle"
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    importlib.import_module(f"arbstyle.cli.{command}").add_arguments(parser)
+    parser.parse_args(rest)
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ HELP = "measure methods on every pair of a folder of photos and a folder of styl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--content", type=Path, required=True, metavar="DIR", help="folder of photos, or a pattern")
+    parser.add_argument(
+        "--content", type=Path, required=True, metavar="DIR", help="folder of photos, or a pattern"
+    )
     parser.add_argument("--style", type=Path, required=True, metavar="DIR", help="the same for styles")
     parser.add_argument(
         "--methods",

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         type=int,
         metavar="N",
-        help="first improve the style for each photo by some 50 steps of the training's loss; needs VGG-19",
+        help="first improve the style for each photo by N steps (say 50) of descent; needs VGG-19",
     )
     painting.add_argument(
         "--size", type=int, metavar="PIXELS", help="short side to work at and to write (default: the photo's)"
