@@ -77,7 +77,7 @@ def reduced(picture: Tensor, size: int) -> Tensor:
         return resize(picture, size)
     scale = size / min(picture.shape[2:])
     target = [max(1, round(side * scale)) for side in picture.shape[2:]]
-    return F.interpolate(picture, size=target, mode="bilinear", antialias=True).float() / 255
+    return F.interpolate(picture, size=target, mode="bicubic", antialias=True).float() / 255
 
 
 def _from_array(array: np.ndarray) -> Tensor:

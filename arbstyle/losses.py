@@ -67,8 +67,8 @@ class PerceptualLoss(nn.Module):
     """Content, style and total-variation terms (Gatys et al. 2016, eq. 1–7; Johnson et al. 2016, 3.2).
 
     Content is the mean squared error of features, style that of Gram matrices (``gram``), of channel
-    means and standard deviations (``moments``; Huang & Belongie 2017, eq. 13) or of both. All are means over the
-    elements and the batch, so a weight keeps its meaning across picture and batch sizes.
+    means and standard deviations (``moments``; Huang & Belongie 2017, eq. 13) or of both. All are means
+    over the elements and the batch, so a weight keeps its meaning across picture and batch sizes.
 
     Args:
         encoder: must return all layers named below.

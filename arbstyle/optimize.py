@@ -81,7 +81,7 @@ class Settings:
         style_weights: one a style picture; only their ratios matter.
         style_scale: longer side of the style pictures over that of the result; they are never enlarged.
         style_statistic: see `PerceptualLoss`.
-        balance: see `PerceptualLoss`; without it the weights suit bright, contrasty styles or dull ones, not both.
+        balance: see `PerceptualLoss`; without it, weights that suit a bright style are wrong for a dull one.
         basis: of the `Canvas`.
         learning_rate: of Adam; L-BFGS has a line search instead.
         encoder, vgg_weights, pooling, normalize_filters: see `PerceptualEncoder`.
@@ -403,7 +403,7 @@ def _check_depth(encoder: PerceptualEncoder, inputs: _Inputs, settings: Settings
     """Every pooling halves a picture; one that is pooled away has no features."""
     needed = 2 ** sum(name.startswith("pool") for name, _ in encoder.layers.named_children())
     coarsest = inputs.sizes[0]
-    shapes = [coarsest, *(_style_at(style, coarsest, settings).shape[-2:] for style in inputs.styles)]
+    shapes = [coarsest, *(_style_at(style, coarsest, inputs, settings).shape[-2:] for style in inputs.styles)]
     height, width = min(shapes, key=min)
     if min(height, width) < needed:
         raise ArbstyleError(
@@ -412,9 +412,11 @@ def _check_depth(encoder: PerceptualEncoder, inputs: _Inputs, settings: Settings
         )
 
 
-def _style_at(style: Tensor, size: tuple[int, int], settings: Settings) -> Tensor:
-    longest = max(1, round(max(size) * settings.style_scale))
-    return resize(style, min(longest, max(style.shape[-2:])), edge="long")
+def _style_at(style: Tensor, size: tuple[int, int], inputs: _Inputs, settings: Settings) -> Tensor:
+    """The style picture for one scale: in the same proportion to the canvas at every scale."""
+    full = max(inputs.sizes[-1])
+    longest = min(max(style.shape[-2:]), full * settings.style_scale)
+    return resize(style, max(1, round(longest * max(size) / full)), edge="long")
 
 
 # --- the picture being painted ------------------------------------------------------------------
@@ -500,7 +502,7 @@ def _paint(inputs: _Inputs, objective: _Objective, settings: Settings) -> Stop:
         else:
             canvas.show(resize(start, size))
         content = None if inputs.content is None else resize(inputs.content, size)
-        styles = [_style_at(style, size, settings) for style in inputs.styles]
+        styles = [_style_at(style, size, inputs, settings) for style in inputs.styles]
         objective.begin(canvas, objective.loss.targets(content, styles, settings.style_weights), budget)
         converged = _minimize(objective, settings)
     return "converged" if converged else "finished"

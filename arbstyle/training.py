@@ -719,6 +719,7 @@ def default_loggers(directory: str | Path, name: str | None = None) -> list[Logg
 
     Never asks for anything, and never fails because of wandb.
     """
+    Path(directory).mkdir(parents=True, exist_ok=True)
     _keep_earlier_curves(Path(directory))
     # Written with every row: what a killed run has logged stays.
     loggers: list[Logger] = [CSVLogger(str(directory), name="", version="", flush_logs_every_n_steps=1)]

@@ -7,8 +7,8 @@ python benchmarks/optimize.py optimizers
 python benchmarks/optimize.py overhead
 python benchmarks/optimize.py scales
 
-All on the pictures in examples/, with VGG-19 weights from ARBSTYLE_VGG19 or torchvision. Times alternate between
-contenders within a run, and ratios are taken pair by pair, because a machine's speed drifts.
+All on the pictures in examples/, with VGG-19 weights from ARBSTYLE_VGG19 or torchvision. Where times count,
+the contenders take turns within one run, because a machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import csv
 import math
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -28,9 +30,8 @@ import torchvision
 from torch import Tensor, nn
 
 from arbstyle.images import read_image, resize, write_image
-from arbstyle.losses import PerceptualLoss
 from arbstyle.optimize import Evaluation, Optimized, Settings, optimize
-from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, PerceptualEncoder
+from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PAINTINGS = ("painting-desert", "painting-storm", "drawing-oz")
@@ -173,27 +174,21 @@ def optimizers(args: argparse.Namespace) -> None:
 # --- what it costs ------------------------------------------------------------------------------
 
 
-def bare_features(weights: str | None, depth: int) -> nn.Sequential:
-    """torchvision's own first `depth` layers, frozen, after its usual input normalisation."""
-    stack = torchvision.models.vgg19(weights=None).features[:depth]
-    encoder = PerceptualEncoder("vgg19", ["relu5_1"], weights=weights, normalize_filters=False)
-    state = [value for value in encoder.layers.state_dict().values()]
-    for parameter, value in zip(stack.parameters(), state, strict=True):
-        parameter.data = value.clone()
-    return stack.eval().requires_grad_(False)
+def bare_network() -> nn.Sequential:
+    """torchvision's own layers to relu5_1, frozen; the weights don't matter for the time."""
+    return torchvision.models.vgg19(weights=None).features[:30].requires_grad_(False)
 
 
 def overhead(args: argparse.Namespace) -> None:
     """Time of an evaluation against the forward and backward pass of the bare network."""
-    depth_of_relu5_1 = 30
-    stack = bare_features(None, depth_of_relu5_1).to(memory_format=torch.channels_last)
+    network = bare_network().to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
     def bare(image: Tensor) -> float:
         started = time.perf_counter()
         image = image.clone().requires_grad_()
         normalized = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
-        stack(normalized).square().mean().backward()
+        network(normalized).square().mean().backward()
         return time.perf_counter() - started
 
     report = Report(args, f"relu1_1 to relu5_1 and relu4_2, {args.repeats} pairs")
@@ -222,21 +217,111 @@ def overhead(args: argparse.Namespace) -> None:
         )
 
 
-def scales(args: argparse.Namespace) -> None:
-    """Wall time in which coarse-to-fine reaches the final loss of a single scale.
+class Turns:
+    """Lets runs in threads of their own take turns, an evaluation each, and times each one's turns."""
 
-    The two runs take turns, evaluation by evaluation, so that a machine's changing speed hits both alike.
-    """
-    photo, style = example(args.photo, args.size), example(args.paintings[0], args.size)
-    report = Report(args, f"{args.photo} as {args.paintings[0]}, {args.size} px, from {args.init}")
-    single = optimize(photo, style, steps=args.steps, init=args.init, callback=(plain := Stopwatch()))
-    report.picture(single, "single")
-    report.add(timing("1", single, plain, single.best.total))
-    for count in args.scales:
-        watch = Stopwatch()
-        result = optimize(photo, style, steps=args.steps, init=args.init, scales=count, callback=watch)
-        report.picture(result, f"{count}")
-        report.add(timing(str(count), result, watch, single.best.total))
+    def __init__(self, names: Sequence[str]) -> None:
+        self.condition = threading.Condition()
+        self.waiting = list(names)
+        self.clocks = {name: [0.0] for name in names}  # seconds at the end of every turn
+
+    def begin(self, name: str) -> None:
+        with self.condition:
+            self.condition.wait_for(lambda: self.waiting[0] == name)
+        self.started = time.perf_counter()
+
+    def end(self, name: str, *, leave: bool = False) -> None:
+        self.clocks[name].append(self.clocks[name][-1] + time.perf_counter() - self.started)
+        with self.condition:
+            self.waiting.remove(name)
+            if not leave:
+                self.waiting.append(name)
+            self.condition.notify_all()
+
+    def run(self, name: str, job: Callable[[Callable[[Evaluation, Tensor], None]], Optimized]) -> Optimized:
+        """Run a job that takes a callback, one evaluation a turn."""
+
+        def pass_on(evaluation: Evaluation, image: Tensor) -> None:
+            self.end(name)
+            self.begin(name)
+
+        self.begin(name)
+        try:
+            return job(pass_on)
+        finally:
+            self.end(name, leave=True)
+
+
+def scales(args: argparse.Namespace) -> None:
+    """Wall time in which coarse-to-fine reaches the final loss of a single scale."""
+    style = example(args.paintings[0], args.size)
+    photo = None if args.job == "texture" else example(args.photo, args.size)
+    report = Report(
+        args, f"{args.job}, {args.size} px, {args.steps} evaluations, {args.basis}, from {args.init}"
+    )
+    names = [str(count) for count in (1, *args.scales)]
+    turns = Turns(names)
+
+    def job(count: int) -> Optimized:
+        settings = Settings(steps=args.steps, init=args.init, scales=count, basis=args.basis)
+        return turns.run(str(count), lambda callback: optimize(photo, style, settings, callback=callback))
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        results = dict(zip(names, threads.map(job, map(int, names)), strict=True))
+    single = results["1"].best.total
+    for name, result in results.items():
+        report.picture(result, f"scales{name}")
+        seconds = turns.clocks[name]
+        fine = [e.number for e in result.history if e.size == e.full_size and e.total <= single]
+        reached = seconds[fine[0]] if fine else math.inf
+        report.add(
+            {
+                "scales": name,
+                "final loss": f"{result.best.total:.4f}",
+                "wall time, s": f"{seconds[-1]:.0f}",
+                "single scale's loss after, s": f"{reached:.0f}",
+                "of its wall time": f"{reached / turns.clocks['1'][-1]:.2f}",
+            }
+        )
+
+
+def main() -> None:
+    """Parse the command line and run one benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+
+    def command(run: Callable[[argparse.Namespace], None], size: int, steps: int) -> argparse.ArgumentParser:
+        options = commands.add_parser(run.__name__, help=(run.__doc__ or "").splitlines()[0])
+        options.set_defaults(run=run)
+        options.add_argument("--size", type=int, default=size, help="longer side (default: %(default)s)")
+        options.add_argument("--steps", type=int, default=steps, help="evaluations (default: %(default)s)")
+        options.add_argument("--photo", default="photo-cat", help="name in examples/ (default: %(default)s)")
+        options.add_argument("--paintings", nargs="+", default=PAINTINGS, help="names in examples/")
+        options.add_argument(
+            "--output", type=Path, default=Path("runs/benchmarks"), help="folder to write to"
+        )
+        return options
+
+    layers = ["relu1_2", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    command(reconstruction, 256, 300).add_argument("--layers", nargs="+", default=layers)
+    command(texture, 192, 300)
+    command(transfer, 192, 300)
+    options = command(optimizers, 128, 300)
+    options.add_argument("--init", default="content")
+    options.add_argument("--learning-rates", nargs="+", type=float, default=[0.01, 0.03, 0.1])
+    options = command(overhead, 0, 0)
+    options.add_argument("--sizes", nargs="+", type=int, default=[256, 512])
+    options.add_argument("--repeats", type=int, default=10)
+    options = command(scales, 512, 60)
+    options.add_argument("--job", choices=("transfer", "texture"), default="transfer")
+    options.add_argument("--init", default="content")
+    options.add_argument("--basis", choices=("fourier", "pixels"), default="fourier")
+    options.add_argument("--scales", nargs="+", type=int, default=[3])
+
+    args = parser.parse_args()
+    args.run(args)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from arbstyle.compositing import (
     region_weights,
     transfer_luminance,
 )
-from arbstyle.conversion import as_tensor
+from arbstyle.conversion import as_float, as_tensor, reduced
 from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image
@@ -138,6 +138,11 @@ def test_what_is_no_picture_is_told_in_one_line(picture, expected):
     with pytest.raises(ArbstyleError, match=expected) as caught:
         as_tensor(picture)
     assert "\n" not in str(caught.value)
+
+
+def test_bytes_are_reduced_like_floats():
+    picture = (read_image(PHOTO) * 255).round().byte()
+    torch.testing.assert_close(reduced(picture, 64), reduced(as_float(picture), 64), atol=0.012, rtol=0)
 
 
 def test_deep_arrays():
