@@ -529,29 +529,29 @@ def test_ctrl_c_says_how_to_go_on(folders, capsys, monkeypatch):
 
 def test_command_line_end_to_end(folders, vgg19_weights, capsys):
     content, style, report = folders
-    command = ["evaluate", "--content", str(content), "--style", str(style), "--methods", "optimize:3"]
+    command = ["evaluate", "--content", str(content), "--style", str(style), "--methods", "optimize:20"]
     command += ["--size", str(SIZE), "--vgg-weights", str(vgg19_weights), "-o", str(report)]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert all(text in printed for text in ("optimize:3", "photo copy", "style copy", "index.html"))
+    assert all(text in printed for text in ("optimize:20", "photo copy", "style copy", "index.html"))
     assert (report / "index.html").is_file()
     assert (report / "results.json").is_file()
     rows = csv_rows(report)
     assert len(rows) == 3 * 4
-    assert {Path(path).name for path in (report / "pictures" / "optimize-3").iterdir()} == {
+    assert {Path(path).name for path in (report / "pictures" / "optimize-20").iterdir()} == {
         f"{photo}__{painting}.png" for photo in ("bridge", "dog") for painting in ("ink", "oil")
     }
     gram = {
         method: np.mean([float(row["gram_loss"]) for row in rows if row["method"] == method])
-        for method in ("optimize:3", "photo copy")
+        for method in ("optimize:20", "photo copy")
     }
-    assert gram["optimize:3"] < gram["photo copy"]
+    assert gram["optimize:20"] < gram["photo copy"]
 
-    command += ["--outputs", f"theirs={report / 'pictures' / 'optimize-3'}"]
+    command += ["--outputs", f"theirs={report / 'pictures' / 'optimize-20'}"]
     assert main(command) == 0
     rows = csv_rows(report)
     by_method = {
         method: [row["style_loss"] for row in rows if row["method"] == method]
-        for method in ("optimize:3", "theirs")
+        for method in ("optimize:20", "theirs")
     }
-    assert by_method["theirs"] == by_method["optimize:3"]
+    assert by_method["theirs"] == by_method["optimize:20"]

@@ -132,7 +132,8 @@ def test_same_seed_same_picture():
 def test_a_common_factor_of_all_weights_changes_nothing():
     content, style = picture(), picture(seed=1)
     plain = paint(content, style)
-    scaled = paint(content, style, content_weight=4096.0, style_weight=4096.0)
+    weights = {"content_weight": 4096 * Settings.content_weight, "style_weight": 4096 * Settings.style_weight}
+    scaled = paint(content, style, **weights)
     torch.testing.assert_close(plain.image, scaled.image, rtol=0, atol=1e-3)
     assert scaled.best.total == pytest.approx(4096 * plain.best.total, rel=1e-2)
 

@@ -103,5 +103,6 @@ def test_python(block: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, req
 def test_commands_named_in_the_readme_exist():
     from arbstyle.cli import command_names
 
-    shown = set(re.findall(r"`?arbstyle (\w+)", "\n".join(m["text"] for m in FENCED.finditer(README))))
+    shell = "\n".join(m["text"] for m in FENCED.finditer(README) if m["language"] == "bash")
+    shown = set(re.findall(r"arbstyle (\w+)", shell))
     assert shown <= set(command_names())
