@@ -14,7 +14,7 @@ SHARED = REPOSITORY.parent / "shared"
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible():
-    """A shell starts background jobs with SIGINT ignored; children inherit that, and Ctrl-C tests would hang."""
+    """A shell starts background jobs with SIGINT ignored, as are their children: Ctrl-C tests would hang."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
