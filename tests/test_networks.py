@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 
 import pytest
@@ -446,6 +447,8 @@ def test_gradient_reaches_all_that_trains_and_nothing_frozen(encoder: str, trans
 def test_pairs_in_one_batch_paint_as_each_alone(encoder: str, transformer: str):
     styler = styler_of(encoder, transformer).eval()
     content, style = random(2, 3, 33, 40), two_styles(styler.style_encoder)
+    if not styler.style_encoder.takes_index:  # random weights magnify rounding
+        styler, content, style = deepcopy(styler).double(), content.double(), style.double()
     together = styler(content, style)
     alone = torch.cat([styler(content[i : i + 1], style[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)

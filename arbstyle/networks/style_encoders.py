@@ -146,7 +146,7 @@ class StylePredictor(StyleEncoder):
         self.bottleneck = nn.Linear(self.backbone.channels, code_size)
 
     def forward(self, style: Tensor) -> Tensor:
-        return self.bottleneck(self.backbone(style).float().mean(dim=(2, 3)))
+        return self.bottleneck(self.backbone(style).to(self.bottleneck.weight).mean(dim=(2, 3)))
 
 
 class AdaINEncoder(StyleEncoder):
