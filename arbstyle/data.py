@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -149,6 +150,7 @@ class PairTransform:
     style_size: tuple[int, int]
     style_resize: int
     augmentation: StyleAugmentation | None
+    variants: int | None
     seed: int
 
     @property
@@ -164,17 +166,17 @@ class PairTransform:
         low, high = self.style_size
         return int(self._rng(STYLE_SIZES, position).choice(range(low, high + 1, 32)))
 
-    def content(self, image: Image.Image, position: int) -> Tensor:
+    def content(self, image: Image.Image, name: str, position: int) -> Tensor:
         """Sample ``position``'s photograph, cropped at random: 3×S×S."""
-        rng = self._rng(CONTENT_CROPS, position)
+        rng = self._picture_rng(CONTENT_CROPS, position, name)
         x, y = rng.random(), rng.random()
         low, high = self.resize
         pixels = crop(image, self.crop_size, rng.uniform(low, high) if low < high else low, x, y)
         return pixels.flip(-1) if self.horizontal_flip and rng.random() < 0.5 else pixels
 
-    def style(self, image: Image.Image, position: int, size: int) -> Tensor:
+    def style(self, image: Image.Image, name: str, position: int, size: int) -> Tensor:
         """Sample ``position``'s style picture, cropped and augmented at random: 3×size×size."""
-        rng = self._rng(STYLE_CROPS, position)
+        rng = self._picture_rng(STYLE_CROPS, position, name)
         change = self.augmentation
         if change is None:
             return crop(image, size, self.style_resize, rng.random(), rng.random())
@@ -185,6 +187,13 @@ class PairTransform:
         if change.vertical_flip and rng.random() < 0.5:
             pixels = pixels.flip(-2)
         return change.change_colours(pixels, rng)
+
+    def _picture_rng(self, purpose: int, position: int, name: str) -> np.random.Generator:
+        rng = self._rng(purpose, position)
+        if self.variants is None:
+            return rng
+        variant = int(rng.integers(self.variants))
+        return np.random.default_rng((self.seed, purpose, zlib.crc32(name.encode()), variant))
 
     def _rng(self, purpose: int, position: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, purpose, position))
@@ -227,8 +236,9 @@ class PairDataset(TorchDataset):
             painting = next(decodable(paintings, transform.style_short_side, skipped), None)
             if photo is None or painting is None:
                 return _LoadedBatch(None, skipped)
-            contents.append((photo[0], transform.content(photo[1], draw.position)))
-            styles.append((painting[0], transform.style(painting[1], draw.position, style_size)))
+            contents.append((photo[0], transform.content(photo[1], photo[0].name, draw.position)))
+            name = painting[0].name
+            styles.append((painting[0], transform.style(painting[1], name, draw.position, style_size)))
         return _LoadedBatch(_collate(contents, styles), skipped)
 
 
@@ -390,6 +400,8 @@ class StyleTransferData(pl.LightningDataModule):
         style_resize: short side of a style picture before the random crop, unless the augmentation has a
             scale.
         style_augmentation: random changes to style pictures; default: none. ``{}`` for those of Ghiasi et al.
+        variants: crop and augment each picture in this many ways only, drawn once; default: anew each time.
+            With few, training can remember what the loss's network says of them (``model.remember_targets``).
         num_workers: processes that load; default: one for each core, at most 8. 0: load in the training
             process.
         seed: of orders, pairs, crops, augmentation, and of the choice of pictures to hold out.
@@ -424,6 +436,7 @@ class StyleTransferData(pl.LightningDataModule):
         style_size: int | tuple[int, int] = 256,
         style_resize: int = 512,
         style_augmentation: StyleAugmentation | None = None,
+        variants: int | None = None,
         num_workers: int | None = None,
         seed: int = 0,
         batches_per_epoch: int | None = None,
@@ -458,6 +471,7 @@ class StyleTransferData(pl.LightningDataModule):
             style_size=(style_size, style_size) if isinstance(style_size, int) else style_size,
             style_resize=style_resize,
             augmentation=style_augmentation,
+            variants=variants,
             seed=seed,
         )
         self._check_settings()
@@ -480,6 +494,7 @@ class StyleTransferData(pl.LightningDataModule):
             "num_workers": (self.num_workers, 0),
             "seed": (self.seed, 0),
             "validation_pairs": (self.validation_pairs, 0),
+            "variants": (transform.variants, 1),
             "crop_size": (transform.crop_size, 1),
             "resize": (transform.resize[0], transform.crop_size),
             "resize's upper end": (transform.resize[1], transform.resize[0]),
@@ -645,6 +660,7 @@ class StyleTransferData(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "crop_size": self.transform.crop_size,
             "style_size": list(self.transform.style_size),
+            "variants": self.transform.variants,
             "seed": self.seed,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -193,6 +194,57 @@ class PerceptualLoss(nn.Module):
             error = (value - target).square().mean()
             total = total + (error / target.square().mean().clamp_min(1e-12) if self.balance else error)
         return total
+
+
+class RememberedTargets:
+    """Makes a loss's targets for batches of pictures, of each picture only once.
+
+    Saves two of four passes through the network where the same crops come again and again. Takes memory:
+    content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16.
+
+    Args:
+        loss: whose targets to make.
+    """
+
+    def __init__(self, loss: PerceptualLoss) -> None:
+        self.loss = loss
+        self._content: dict[bytes, dict[str, Tensor]] = {}
+        self._style: dict[bytes, dict[str, Statistics]] = {}
+
+    def __call__(self, content: Tensor, style: Tensor) -> Targets:
+        """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos and N×3×h×w styles."""
+        photos, styles = _fingerprints(content), _fingerprints(style)
+        new = [i for i, key in enumerate(photos) if key not in self._content]
+        if new:
+            made = self.loss.targets(content[new], None).content
+            for row, i in enumerate(new):
+                # Copied: a slice would keep the whole batch.
+                self._content[photos[i]] = {layer: x[row].clone() for layer, x in made.items()}
+        new = [i for i, key in enumerate(styles) if key not in self._style]
+        if new:
+            statistics = self.loss.targets(None, style[new]).style
+            for row, i in enumerate(new):
+                self._style[styles[i]] = {
+                    layer: tuple(x[row].clone() for x in each) for layer, each in statistics.items()
+                }
+        return Targets(
+            {
+                layer: torch.stack([self._content[key][layer] for key in photos])
+                for layer in self.loss.content_layers
+            },
+            {
+                layer: tuple(
+                    torch.stack(same)
+                    for same in zip(*(self._style[key][layer] for key in styles), strict=True)
+                )
+                for layer in self.loss.style_layers
+            },
+        )
+
+
+def _fingerprints(images: Tensor) -> list[bytes]:
+    pixels = images.detach().cpu().contiguous().numpy()
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]
 
 
 def total_variation(image: Tensor) -> Tensor:

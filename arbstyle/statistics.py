@@ -5,8 +5,11 @@ Both are computed in float32 at least, so that half-precision features do not ov
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -38,11 +41,31 @@ def channel_moments(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor
     Returns:
         mean N×C and standard deviation N×C.
     """
-    features = _at_least_float32(features)
-    mean = features.mean(dim=(2, 3), keepdim=True)
-    # Two plain passes are three times as fast on a CPU as torch.var_mean, and as exact.
-    variance = (features - mean).square().mean(dim=(2, 3))
-    return mean[:, :, 0, 0], (variance + eps).sqrt()
+    return _ChannelMoments.apply(features, eps)
+
+
+class _ChannelMoments(torch.autograd.Function):
+    """Its gradient is linear in the features: one pass over them instead of autograd's ten."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        wide = _at_least_float32(features)
+        mean = wide.mean(dim=(2, 3), keepdim=True)
+        # Two plain passes are three times as fast on a CPU as torch.var_mean, and as exact.
+        deviation = ((wide - mean).square().mean(dim=(2, 3)) + eps).sqrt()
+        mean = mean[:, :, 0, 0]
+        ctx.save_for_backward(features, mean, deviation)
+        return mean, deviation
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, mean_gradient: Tensor, deviation_gradient: Tensor) -> tuple[Tensor, None]:
+        features, mean, deviation = ctx.saved_tensors
+        positions = features.shape[2] * features.shape[3]
+        slope = deviation_gradient / (deviation * positions)
+        intercept = mean_gradient / positions - slope * mean
+        slope, intercept = (each[:, :, None, None].to(features.dtype) for each in (slope, intercept))
+        return torch.addcmul(intercept, slope, features), None
 
 
 def _at_least_float32(features: Tensor) -> Tensor:

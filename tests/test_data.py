@@ -190,6 +190,18 @@ def test_short_side_is_drawn_for_each_photograph(make, tmp_path: Path) -> None:
     assert 0.7 < rise.max() < 0.9
 
 
+def test_few_variants_come_again_and_again(make) -> None:
+    def different(variants: int | None) -> list[int]:
+        data = make(variants=variants, style_augmentation=StyleAugmentation(), style_size=16, batch_size=20)
+        loaded = batches(data.train_dataloader(), 20)
+        photos, styles = (torch.cat(pictures) for pictures in zip(*(b[:2] for b in loaded), strict=True))
+        return [len(torch.unique(pictures, dim=0)) for pictures in (photos, styles)]
+
+    assert different(1) == [12, 9]  # all but the validation pictures
+    assert different(3) == [36, 27]
+    assert min(different(None)) > 300
+
+
 def pictures_of_all_modes(folder: Path) -> list[Path]:
     rgb = noise(3, 20, 16).resize((60, 48), Image.Resampling.BICUBIC)
     alpha = Image.fromarray(np.linspace(0, 255, 60 * 48).reshape(48, 60).astype(np.uint8))

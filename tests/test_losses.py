@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.losses import LossTerms, PerceptualLoss, parse_layers, total_variation
+from arbstyle.losses import LossTerms, PerceptualLoss, RememberedTargets, parse_layers, total_variation
 from arbstyle.statistics import channel_moments, gram_matrix
 
 
@@ -74,6 +74,20 @@ def test_statistics_of_half_precision_features_do_not_overflow():
     mean, std = channel_moments(features)
     assert torch.allclose(mean, torch.full((1, 2), 300.0))
     assert std.max() < 0.01
+
+
+def test_gradient_of_channel_moments_in_half_precision():
+    features = random_picture(1, 2, 6, 9, 7, dtype=torch.float32).mul(3).bfloat16()
+    weights = random_picture(2, 2, 2, 6)
+    ours, exact = features.clone().requires_grad_(), features.double().requires_grad_()
+    mean, std = channel_moments(ours)
+    (weights[0] * mean + weights[1] * std).sum().backward()
+    var, mean = torch.var_mean(exact, dim=(2, 3), correction=0)
+    (weights[0] * mean + weights[1] * (var + 1e-5).sqrt()).sum().backward()
+    assert ours.grad is not None
+    assert exact.grad is not None
+    assert ours.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=0.02, atol=0.02 * float(exact.grad.std()))
 
 
 def test_gram_matrix_ignores_where_things_are():
@@ -183,6 +197,23 @@ def test_missing_pictures_take_no_part():
     assert texture.style > 0
     assert reconstruction.style == 0
     assert reconstruction.content > 0
+
+
+def test_remembered_targets_are_the_loss_own_and_are_made_once():
+    loss = tiny_loss(style_statistic="both")
+    remembered = RememberedTargets(loss)
+    photos, styles = random_picture(1, 4, 3, 7, 8), random_picture(2, 4, 3, 9, 7)
+    made = []
+    loss.encoder.register_forward_pre_hook(lambda _, inputs: made.append(len(inputs[0])))
+    for chosen in ([0, 1], [1, 2], [2, 0], [3, 3]):
+        targets, expected = (
+            remembered(photos[chosen], styles[chosen]),
+            loss.targets(photos[chosen], styles[chosen]),
+        )
+        torch.testing.assert_close(targets.content, expected.content)
+        torch.testing.assert_close(targets.style, expected.style)
+        del made[-2:]  # what was expected
+    assert sum(made) == 4 + 4 + 2  # a picture twice in its first batch is made twice
 
 
 def test_targets_carry_no_gradient():

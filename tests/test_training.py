@@ -462,6 +462,16 @@ def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, qui
     assert not torch.allclose(painted_by(tmp_path / "two"), torch.rand(1, 3, 32, 32), atol=0.1)
 
 
+def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: None):
+    common = ["--data.variants", "2", "--trainer.precision", "64-true", "--trainer.max_steps", "6"]
+    for name, remember in (("anew", "false"), ("remembered", "true")):
+        arguments = command(sets, tmp_path / name, *common, "--model.remember_targets", remember)
+        assert main(arguments) == 0
+    assert torch.allclose(painted_by(tmp_path / "anew"), painted_by(tmp_path / "remembered"), atol=1e-4)
+    once, again = (curves(tmp_path / name)["train/total"] for name in ("anew", "remembered"))
+    assert once == pytest.approx(again)
+
+
 # --- style banks --------------------------------------------------------------------------------
 
 
