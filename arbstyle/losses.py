@@ -16,6 +16,7 @@ from arbstyle.statistics import channel_moments, gram_matrix
 
 StyleStatistic = Literal["gram", "moments", "both"]
 Statistics = tuple[Tensor, ...]
+Tensors = list[Tensor]
 
 _STATISTICS: dict[str, Callable[[Tensor], Statistics]] = {
     "gram": lambda features: (gram_matrix(features),),
@@ -208,37 +209,66 @@ class RememberedTargets:
 
     def __init__(self, loss: PerceptualLoss) -> None:
         self.loss = loss
-        self._content: dict[bytes, dict[str, Tensor]] = {}
-        self._style: dict[bytes, dict[str, Statistics]] = {}
+        self._content = _Rows()
+        self._style = _Rows()
 
     def __call__(self, content: Tensor, style: Tensor) -> Targets:
         """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos and N×3×h×w styles."""
-        photos, styles = _fingerprints(content), _fingerprints(style)
-        new = [i for i, key in enumerate(photos) if key not in self._content]
-        if new:
-            made = self.loss.targets(content[new], None).content
-            for row, i in enumerate(new):
-                # Copied: a slice would keep the whole batch.
-                self._content[photos[i]] = {layer: x[row].clone() for layer, x in made.items()}
-        new = [i for i, key in enumerate(styles) if key not in self._style]
-        if new:
-            statistics = self.loss.targets(None, style[new]).style
-            for row, i in enumerate(new):
-                self._style[styles[i]] = {
-                    layer: tuple(x[row].clone() for x in each) for layer, each in statistics.items()
-                }
+
+        def make_content(photos: Tensor) -> Tensors:
+            return list(self.loss.targets(photos, None).content.values())
+
+        def make_style(styles: Tensor) -> Tensors:
+            return [x for each in self.loss.targets(None, styles).style.values() for x in each]
+
+        contents = self._content.of(content, make_content)
+        statistics = self._style.of(style, make_style)
+        per_layer = len(statistics) // max(1, len(self.loss.style_layers))
+        by_layer = [tuple(statistics[i : i + per_layer]) for i in range(0, len(statistics), per_layer or 1)]
         return Targets(
-            {
-                layer: torch.stack([self._content[key][layer] for key in photos])
-                for layer in self.loss.content_layers
-            },
-            {
-                layer: tuple(
-                    torch.stack(same)
-                    for same in zip(*(self._style[key][layer] for key in styles), strict=True)
-                )
-                for layer in self.loss.style_layers
-            },
+            dict(zip(self.loss.content_layers, contents, strict=True)),
+            dict(zip(self.loss.style_layers, by_layer, strict=True)),
+        )
+
+
+class _Rows:
+    """What is known of pictures, a row each, in blocks: memory in small pieces would soon be in tatters."""
+
+    rows_a_block = 64
+
+    def __init__(self) -> None:
+        self._row_of: dict[bytes, int] = {}
+        self._blocks: list[Tensors] = []
+
+    def of(self, pictures: Tensor, make: Callable[[Tensor], Tensors]) -> Tensors:
+        """One row a picture of each tensor that ``make`` makes of pictures; only new pictures go there."""
+        keys = _fingerprints(pictures)
+        new = {key: i for i, key in enumerate(keys) if key not in self._row_of}
+        if new:
+            made = make(pictures[list(new.values())])
+            for i, key in enumerate(new):
+                self._append(key, [tensor[i] for tensor in made])
+        places = [divmod(self._row_of[key], self.rows_a_block) for key in keys]
+        columns = zip(
+            *([tensor[row] for tensor in self._blocks[block]] for block, row in places), strict=True
+        )
+        return [torch.stack(column) for column in columns]
+
+    def _append(self, key: bytes, values: Tensors) -> None:
+        row = len(self._row_of) % self.rows_a_block
+        if row == 0:
+            self._blocks.append([self._empty_block(value) for value in values])
+        for tensor, value in zip(self._blocks[-1], values, strict=True):
+            tensor[row] = value
+        self._row_of[key] = len(self._row_of)
+
+    def _empty_block(self, value: Tensor) -> Tensor:
+        is_map = value.dim() == 3
+        return torch.empty(
+            (self.rows_a_block, *value.shape),
+            dtype=value.dtype,
+            device=value.device,
+            memory_format=torch.channels_last if is_map else torch.contiguous_format,
         )
 
 

@@ -213,7 +213,7 @@ def test_remembered_targets_are_the_loss_own_and_are_made_once():
         torch.testing.assert_close(targets.content, expected.content)
         torch.testing.assert_close(targets.style, expected.style)
         del made[-2:]  # what was expected
-    assert sum(made) == 4 + 4 + 2  # a picture twice in its first batch is made twice
+    assert sum(made) == 4 + 4
 
 
 def test_targets_carry_no_gradient():
