@@ -43,6 +43,8 @@ Callback = Callable[["Evaluation", Tensor], object]
 DEFAULT_LONGEST_SIDE = 512
 """Of pictures read from files, in pixels: an evaluation's time and memory grow with the area."""
 
+NOISES = ("noise", "white-noise")
+
 NOISE_STD = 0.2
 """Of the canvas values that a run from noise starts with."""
 
@@ -75,7 +77,9 @@ class Settings:
         size: longer side of the result in pixels; `None` keeps the content's (without content, the first
             style's), for pictures read from files up to `DEFAULT_LONGEST_SIDE`.
         scales: sizes from coarse to fine, each double the one before; steps are shared out evenly.
-        init: `content`, `noise`, `style`, or a picture; `None` is `content` for transfers, else `noise`.
+        init: `content`, `style`, a picture, `noise` (clouds, with the spectrum of natural pictures) or
+            `white-noise` (uniform in every pixel, as published); `None` is `content` for transfers, else
+            `noise`.
         content_layers, style_layers: layer → weight, or names such as `relu4_1` and `relu4_1:0.5`.
         content_weight, style_weight, tv_weight: of the three terms.
         style_weights: one a style picture; only their ratios matter.
@@ -98,7 +102,7 @@ class Settings:
     style_layers: Layers = field(
         default_factory=lambda: dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), 1.0)
     )
-    content_weight: float = 2.0
+    content_weight: float = 1.0
     style_weight: float = 1.0
     tv_weight: float = 0.0
     style_weights: Sequence[float] | None = None
@@ -306,7 +310,7 @@ def _clear_memory_errors(size: tuple[int, int]) -> Iterator[None]:
 class _Inputs:
     content: Tensor | None
     styles: Sequence[Tensor]
-    init: Tensor | None  # None starts from noise
+    init: Tensor | None  # None starts from clouds
     sizes: Sequence[tuple[int, int]]  # height and width, coarse to fine
     device: torch.device
 
@@ -318,7 +322,7 @@ def _read_inputs(content: Source | None, styles: Sequence[Source], settings: Set
         raise ArbstyleError(
             f"expected a weight for each of {len(styles)} style pictures, got {len(settings.style_weights)}"
         )
-    sources = {"content": content, "style": styles[0] if styles else None, "noise": None}
+    sources = {"content": content, "style": styles[0] if styles else None, **dict.fromkeys(NOISES)}
     init = settings.init
     if init is None:
         init = "content" if content is not None and styles else "noise"
@@ -333,10 +337,14 @@ def _read_inputs(content: Source | None, styles: Sequence[Source], settings: Set
         sizes = _sizes(content, content_image, settings)
     else:
         sizes = _sizes(styles[0], style_images[0], settings)
+    start_image = None if start is None else _read(start).to(device)
+    if init == "white-noise":
+        generator = torch.Generator().manual_seed(settings.seed)
+        start_image = torch.rand(1, 3, *sizes[0], generator=generator).to(device)
     return _Inputs(
         content=None if content_image is None else content_image.to(device),
         styles=[style.to(device) for style in style_images],
-        init=None if start is None else _read(start).to(device),
+        init=start_image,
         sizes=sizes,
         device=device,
     )

@@ -109,44 +109,43 @@ def reconstruction(args: argparse.Namespace) -> None:
 
 
 def texture(args: argparse.Namespace) -> None:
-    """Style term of textures from noise, against its start."""
-    report = Report(args, f"{args.size} px, {args.steps} evaluations from noise")
+    """Style term of textures, against its start, from white noise and from clouds."""
+    report = Report(args, f"{args.size} px, {args.steps} evaluations")
     for painting in args.paintings:
-        result = optimize(None, example(painting, args.size), steps=args.steps)
-        report.picture(result, painting)
-        start = result.history[0].style
-        row: Row = {"painting": painting, "style term at the start": f"{start:.4g}"}
-        for number in (50, 100, args.steps):
-            if number <= len(result.history):
+        for init in ("white-noise", "noise"):
+            result = optimize(None, example(painting, args.size), steps=args.steps, init=init)
+            report.picture(result, f"{painting}-{init}")
+            start = result.history[0].style
+            row: Row = {"painting": painting, "from": init, "style term at the start": f"{start:.4g}"}
+            for number in (50, 100, args.steps):
                 best = min(evaluation.style for evaluation in result.history[:number])
                 row[f"after {number}"] = percent(best, start)
-        report.add(row)
+            report.add(row)
 
 
 def transfer(args: argparse.Namespace) -> None:
-    """Style term against its value at the noise start; and content against noise as a starting point."""
+    """Style terms against their values at the noise starts; and where to start from."""
     photo = example(args.photo, args.size)
     report = Report(args, f"{args.photo}, {args.size} px, {args.steps} evaluations, default weights")
     for painting in args.paintings:
         style = example(painting, args.size)
-        results = {init: optimize(photo, style, steps=args.steps, init=init) for init in ("noise", "content")}
+        inits = ("content", "noise", "white-noise")
+        results = {init: optimize(photo, style, steps=args.steps, init=init) for init in inits}
         for init, result in results.items():
             report.picture(result, f"{painting}-{init}")
-        noise, content = results["noise"], results["content"]
-        start = noise.history[0].style
-        report.add(
-            {
-                "painting": painting,
-                "style term at the noise start": f"{start:.4g}",
-                "at the end, from content": percent(content.best.style, start),
-                "at the end, from noise": percent(noise.best.style, start),
-                "loss at the end, from noise": f"{noise.best.total:.4f}",
-                "from content": f"{content.best.total:.4f}",
-                "evaluations from content to noise's loss": evaluations_to_reach(
-                    content.history, noise.best.total
-                ),
-            }
-        )
+            best, history = result.best, results["content"].history
+            report.add(
+                {
+                    "painting": painting,
+                    "from": init,
+                    "style term at the start": f"{result.history[0].style:.4g}",
+                    "at the end": f"{best.style:.4g}",
+                    "of white noise's": percent(best.style, results["white-noise"].history[0].style),
+                    "of clouds'": percent(best.style, results["noise"].history[0].style),
+                    "loss at the end": f"{best.total:.4f}",
+                    "from content after": evaluations_to_reach(history, best.total) or f"> {args.steps}",
+                }
+            )
 
 
 def optimizers(args: argparse.Namespace) -> None:

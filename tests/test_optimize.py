@@ -149,6 +149,13 @@ def test_starting_points():
     torch.testing.assert_close(start("style"), style, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(start(other), resize(other, (32, 40)), rtol=1e-3, atol=1e-3)
     assert (start("noise") - content).abs().mean() > 0.1
+    white = start("white-noise")
+    assert white.mean() == pytest.approx(0.5, abs=0.02)
+    assert white.std() == pytest.approx(12**-0.5, abs=0.02), "uniform"
+    neighbours = torch.corrcoef(torch.stack([white[..., 1:].flatten(), white[..., :-1].flatten()]))[0, 1]
+    assert abs(neighbours) < 0.05
+    torch.testing.assert_close(start("white-noise"), white, rtol=0, atol=0)
+    assert (paint(content, style, init="white-noise", steps=1, seed=1).image - white).abs().mean() > 0.1
 
 
 def test_a_style_of_weight_zero_takes_no_part():

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument(
         "--init",
-        metavar="content|noise|style|FILE",
+        metavar="content|noise|white-noise|style|FILE",
         help="where to start (default: content for a transfer, else noise)",
     )
     search.add_argument(
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--style-layers", **layers, default=style_layers, help=f"(default: {' '.join(style_layers)})"
     )
     weight: dict[str, Any] = {"type": float, "metavar": "WEIGHT"}
-    loss.add_argument("--content-weight", **weight, default=2.0, help="(default: %(default)s)")
+    loss.add_argument("--content-weight", **weight, default=1.0, help="(default: %(default)s)")
     loss.add_argument("--style-weight", **weight, default=1.0, help="(default: %(default)s)")
     loss.add_argument(
         "--tv-weight", **weight, default=0.0, help="of total variation, for smoothness (default: %(default)s)"
