@@ -30,7 +30,7 @@ import torchvision
 from torch import Tensor, nn
 
 from arbstyle.images import read_image, resize, write_image
-from arbstyle.optimize import Evaluation, Optimized, Settings, optimize
+from arbstyle.optimize import Basis, Evaluation, Optimized, Settings, optimize
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -252,36 +252,34 @@ class Turns:
 
 
 def scales(args: argparse.Namespace) -> None:
-    """Wall time in which coarse-to-fine reaches the final loss of a single scale."""
+    """Wall time in which coarse-to-fine reaches the final losses of single scales, in pixels and Fourier."""
     style = example(args.paintings[0], args.size)
     photo = None if args.job == "texture" else example(args.photo, args.size)
-    report = Report(
-        args, f"{args.job}, {args.size} px, {args.steps} evaluations, {args.basis}, from {args.init}"
-    )
-    names = [str(count) for count in (1, *args.scales)]
+    report = Report(args, f"{args.job}, {args.size} px, {args.steps} evaluations, from {args.init}")
+    contenders: list[tuple[Basis, int]] = [("pixels", 1), ("pixels", 3), ("fourier", 1), ("fourier", 3)]
+    names = [f"{basis}, {count} scale{'s' * (count > 1)}" for basis, count in contenders]
     turns = Turns(names)
 
-    def job(count: int) -> Optimized:
-        settings = Settings(steps=args.steps, init=args.init, scales=count, basis=args.basis)
-        return turns.run(str(count), lambda callback: optimize(photo, style, settings, callback=callback))
+    def job(name: str, basis: Basis, count: int) -> Optimized:
+        settings = Settings(steps=args.steps, init=args.init, scales=count, basis=basis)
+        return turns.run(name, lambda callback: optimize(photo, style, settings, callback=callback))
 
     with ThreadPoolExecutor(len(names)) as threads:
-        results = dict(zip(names, threads.map(job, map(int, names)), strict=True))
-    single = results["1"].best.total
+        results = dict(zip(names, threads.map(job, names, *zip(*contenders, strict=True)), strict=True))
     for name, result in results.items():
-        report.picture(result, f"scales{name}")
+        report.picture(result, f"{args.job}-{args.init}-{name.replace(', ', '-').replace(' ', '-')}")
         seconds = turns.clocks[name]
-        fine = [e.number for e in result.history if e.size == e.full_size and e.total <= single]
-        reached = seconds[fine[0]] if fine else math.inf
-        report.add(
-            {
-                "scales": name,
-                "final loss": f"{result.best.total:.4f}",
-                "wall time, s": f"{seconds[-1]:.0f}",
-                "single scale's loss after, s": f"{reached:.0f}",
-                "of its wall time": f"{reached / turns.clocks['1'][-1]:.2f}",
-            }
-        )
+        row: Row = {
+            "": name,
+            "final loss": f"{result.best.total:.4f}",
+            "wall time, s": f"{seconds[-1]:.0f}",
+        }
+        for single in (names[0], names[2]):
+            goal, whole = results[single].best.total, turns.clocks[single][-1]
+            fine = [e.number for e in result.history if e.size == e.full_size and e.total <= goal]
+            reached = f"{seconds[fine[0]] / whole:.2f}" if fine else "not reached"
+            row[f"loss of '{single}' after, of its wall time"] = reached
+        report.add(row)
 
 
 def main() -> None:
@@ -316,8 +314,6 @@ def main() -> None:
     options = command(scales, 512, 60)
     options.add_argument("--job", choices=("transfer", "texture"), default="transfer")
     options.add_argument("--init", default="content")
-    options.add_argument("--basis", choices=("fourier", "pixels"), default="fourier")
-    options.add_argument("--scales", nargs="+", type=int, default=[3])
 
     args = parser.parse_args()
     args.run(args)
