@@ -81,7 +81,9 @@ class Stylizer:
         self.information = dict(information or {})
         self._painter = _converted(styler.transformer, self.device, self.dtype)
         self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
-        self._refiner = functools.lru_cache(1)(functools.partial(Refiner, self.styler.transformer))
+        self._refiner = functools.lru_cache(1)(
+            functools.partial(Refiner, self.styler.transformer, self.dtype)
+        )
 
     @classmethod
     def from_pretrained(

@@ -32,11 +32,18 @@ class Refiner:
 
     Args:
         transformer: in evaluation mode and float32; its weights do not change.
+        dtype: bfloat16 computes features in it, the rest, and everything with other formats, in float32.
         vgg_weights: as for :class:`~arbstyle.perception.PerceptualEncoder`.
     """
 
-    def __init__(self, transformer: TransformerNetwork, vgg_weights: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        transformer: TransformerNetwork,
+        dtype: torch.dtype = torch.float32,
+        vgg_weights: str | Path | None = None,
+    ) -> None:
         self.transformer = transformer
+        self.dtype = dtype
         device = next(transformer.parameters()).device
         encoder = PerceptualEncoder("vgg19", STYLE_LAYERS, weights=vgg_weights).to(device)
         content = {CONTENT_LAYER: 1.0}
@@ -78,11 +85,13 @@ class Refiner:
         refined = parameters.detach().to(device, torch.float32, copy=True).requires_grad_()
         optimizer = torch.optim.Adam([refined], lr=LEARNING_RATE)
         photos = [photo.to(device) for photo in photos]
-        targets = [self.loss.targets(photo, style.to(device)) for photo in photos]
+        with self._precision(device):
+            targets = [self.loss.targets(photo, style.to(device)) for photo in photos]
         starts: dict[int, tuple[float, float]] = {}
         for step in range(steps):
             turn = step % len(photos)
-            terms = self._terms(photos[turn], refined, targets[turn])
+            with self._precision(device):
+                terms = self._terms(photos[turn], refined, targets[turn])
             style_start, content_start = starts.setdefault(turn, (terms.style.item(), terms.content.item()))
             excess = (terms.content / max(content_start, 1e-12) - 1).clamp_min(0)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
@@ -92,6 +101,10 @@ class Refiner:
             if callback:
                 callback(step + 1, terms)
         return refined.detach()
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        # In float16 small gradients would vanish.
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def _terms(self, photo: Tensor, parameters: Tensor, targets: Targets) -> LossTerms:
         return self.loss(self.transformer(photo, parameters), targets)

@@ -500,7 +500,9 @@ def test_the_cache_of_styles_follows_the_file(stylizer, photo, tmp_path):
 # --- refinement ---------------------------------------------------------------------------------
 
 
-def test_refining_lowers_the_style_loss_and_keeps_the_content(stylizer, photo):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_refining_lowers_the_style_loss_and_keeps_the_content(stylizer, photo, precision):
+    stylizer = Stylizer(stylizer.styler, precision=precision)
     start = stylizer.parameters_of(PAINTING).clone()
     steps: list[LossTerms] = []
     known = stylizer.refine(
