@@ -1,0 +1,127 @@
+"""What refining a style for one photo brings, and how long Gatys' optimisation takes for as much.
+
+python benchmarks/refine.py --content PHOTOS --style PAINTINGS
+
+Photo i is paired with painting i·stride. Style loss (moments, relu1_1 to relu4_1) and content loss (relu4_1)
+are measured in float32 at full size, as 'arbstyle evaluate' does. The optimisation starts from the photo with
+its default loss, and stops once its picture has the refined one's style loss. Measuring takes no part in the
+times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from arbstyle.images import find_images, read_image, write_image
+from arbstyle.inference import Stylizer
+from arbstyle.losses import PerceptualLoss
+from arbstyle.metrics import CONTENT_LAYER, STYLE_LAYERS
+from arbstyle.optimize import Evaluation, optimize
+from arbstyle.perception import PerceptualEncoder
+
+
+class Clock:
+    """Seconds of this process that count."""
+
+    def __init__(self, name: str) -> None:
+        self.now = {"wall": time.perf_counter, "cpu": time.process_time}[name]
+        self.restart()
+
+    def restart(self) -> None:
+        self.counted, self.began = 0.0, self.now()
+
+    def pause(self) -> float:
+        self.counted += self.now() - self.began
+        return self.counted
+
+    def go_on(self) -> None:
+        self.began = self.now()
+
+
+def seconds_of_gatys(
+    photo: Tensor, style: Tensor, goal: float, most: int, measure: PerceptualLoss, clock: Clock
+) -> tuple[float, int]:
+    """Seconds and evaluations until the style loss is no more than `goal`; infinite if it never is."""
+    targets = measure.targets(None, style)
+    found: list[tuple[float, int]] = []
+
+    @torch.no_grad()
+    def look(evaluation: Evaluation, image: Tensor) -> None:
+        taken = clock.pause()
+        if float(measure(image, targets).style) <= goal:
+            found.append((taken, evaluation.number))
+            raise KeyboardInterrupt
+        clock.go_on()
+
+    clock.restart()
+    optimize(photo, style, steps=most, callback=look)
+    return found[0] if found else (math.inf, most)
+
+
+def main() -> None:
+    """Parse the command line and measure pair by pair."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--content", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--style", type=Path, required=True, help="folder of paintings")
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--stride", type=int, default=4)
+    parser.add_argument("--size", type=int, default=512, help="short side (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="of refinement (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=300, help="evaluations of Gatys (default: %(default)s)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu on busy machines")
+    parser.add_argument("--model", help="another model file than the one in the package")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/refine"))
+    args = parser.parse_args()
+
+    print(f"{args}; {platform.machine()}, {torch.get_num_threads()} threads; {date.today()}")
+    stylizer, clock = Stylizer.from_pretrained(args.model), Clock(args.clock)
+    encoder = PerceptualEncoder("vgg19", [*STYLE_LAYERS])
+    measure = PerceptualLoss(
+        encoder, {CONTENT_LAYER: 1.0}, dict.fromkeys(STYLE_LAYERS, 1.0), style_statistic="moments"
+    )
+    args.output.mkdir(parents=True, exist_ok=True)
+    photos, paintings = list(find_images(args.content)), list(find_images(args.style))
+    print(
+        "| pair | style loss, before → after | content loss | refining, s | Gatys, s (evaluations) | ratio |"
+    )
+    print("|---|---|---|---|---|---|")
+    changes: list[tuple[float, float, float]] = []
+    for i in range(args.pairs):
+        photo_file = photos[i % len(photos)]
+        painting_file = paintings[i * args.stride % len(paintings)]
+        photo, style = read_image(photo_file, size=args.size), read_image(painting_file, size=args.size)
+        stylizer.refine(style, [photo], steps=1)  # loads what it needs
+        clock.restart()
+        refined = stylizer.refine(style, [photo], steps=args.steps)
+        ours = clock.pause()
+        before, after = stylizer.stylize(photo, style), stylizer.stylize(photo, refined)
+        name = f"{photo_file.stem}__{painting_file.stem}"
+        write_image(torch.cat([photo, before, after], dim=3), args.output / f"{name}.png")
+        with torch.no_grad():
+            targets = measure.targets(photo, style)
+            was, now = (measure(image, targets) for image in (before, after))
+        goal = float(now.style)
+        theirs, evaluations = seconds_of_gatys(photo, style, goal, args.most, measure, clock)
+        changes.append((goal / float(was.style), float(now.content / was.content), ours / theirs))
+        print(
+            f"| {name} | {float(was.style):.3f} → {goal:.3f} | {float(was.content):.3f} → "
+            f"{float(now.content):.3f} | {ours:.1f} | {theirs:.1f} ({evaluations}) | {ours / theirs:.2f} |",
+            flush=True,
+        )
+    style_change, content_change, ratio = (statistics.mean(each) for each in zip(*changes, strict=True))
+    print(f"means: style loss × {style_change:.2f}, content loss × {content_change:.2f}, time × {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
