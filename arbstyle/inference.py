@@ -42,7 +42,7 @@ StyleLike = PictureLike | int | Style
 STYLE_SIZE = 256
 """Short side at which a style picture is looked at, in pixels: about what the model saw in training."""
 
-REFINE_SIZE = 256
+REFINE_SIZE = 192
 """Short side of the photos on which a style is refined: the model's own scale, and a quarter of the time."""
 
 LARGEST_IN_ONE_PIECE = 5 * 2**30
@@ -265,7 +265,7 @@ class Stylizer:
 
         Args:
             style: a picture; it is what the result is measured against.
-            photos: on which it is improved, at a short side of 256 or less.
+            photos: on which it is improved, at a short side of 192 or less.
             steps: of gradient descent, one photo each.
             name, style_size: as in :meth:`style`.
             vgg_weights: of the network that measures; see :class:`~arbstyle.perception.PerceptualEncoder`.
