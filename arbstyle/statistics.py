@@ -24,9 +24,40 @@ def gram_matrix(features: Tensor) -> Tensor:
     Returns:
         N×C×C, symmetric positive semi-definite.
     """
-    flat = _at_least_float32(features).flatten(2)
-    with torch.autocast(flat.device.type, enabled=False):  # which would multiply in half precision
-        return flat @ flat.transpose(1, 2) / flat.shape[2]
+    return _GramMatrix.apply(features)
+
+
+class _GramMatrix(torch.autograd.Function):
+    """Reads features in the order they lie in memory, and multiplies once on the way back, not twice."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        flat = _channels_by_positions(features)
+        with torch.autocast(flat.device.type, enabled=False):  # which would multiply in half precision
+            return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        flat = _channels_by_positions(features)
+        symmetric = (gradient + gradient.transpose(1, 2)) / flat.shape[2]
+        with torch.autocast(flat.device.type, enabled=False):
+            if features.is_contiguous(memory_format=torch.channels_last):
+                rows = flat.transpose(1, 2) @ symmetric
+                flat_gradient = rows.transpose(1, 2)
+            else:
+                flat_gradient = symmetric @ flat
+        return flat_gradient.unflatten(2, features.shape[2:]).to(features.dtype)
+
+
+def _channels_by_positions(features: Tensor) -> Tensor:
+    """N×C×(H·W), a view of features in either memory format."""
+    wide = _at_least_float32(features)
+    if features.is_contiguous(memory_format=torch.channels_last):
+        return wide.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    return wide.flatten(2)
 
 
 def channel_moments(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
