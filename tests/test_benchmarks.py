@@ -1,0 +1,49 @@
+"""The programs behind the documents' figures still run, at toy size; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+QUICK = ["--size", "48", "--steps", "2", "--paintings", "painting-desert"]
+FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY / "examples")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["optimize", "reconstruction", "--size", "48", "--steps", "2", "--layers", "relu1_1"], "PSNR"),
+        (["optimize", "texture", *QUICK], "white-noise"),
+        (["optimize", "transfer", *QUICK], "white-noise"),
+        (["optimize", "optimizers", *QUICK, "--learning-rates", "0.1"], "Adam 0.1, pixels"),
+        (["optimize", "overhead", "--sizes", "48", "--repeats", "2"], "48×48"),
+        (
+            ["optimize", "scales", "--size", "128", "--steps", "3", "--job", "texture", "--init", "noise"],
+            "3 scales",
+        ),
+        (["stylize", "time", "--size", "64", "--repeats", "1", "--threads", "1"], "arbstyle fp32, s"),
+        (
+            ["refine", *FOLDERS, "--pairs", "1", "--size", "48", "--steps", "1", "--most", "2"],
+            "means: style loss",
+        ),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_runs(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    program = REPOSITORY / "benchmarks" / f"{words[0]}.py"
+    folder = [] if words[0] == "stylize" else ["--output", str(tmp_path)]
+    monkeypatch.setenv("ARBSTYLE_VGG19", "random")
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests that follow
+    monkeypatch.setattr(sys, "argv", [str(program), *words[1:], *folder])
+    runpy.run_path(str(program), run_name="__main__")
+    assert expected in capsys.readouterr().out
