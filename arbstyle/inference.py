@@ -39,11 +39,14 @@ logger = logging.getLogger(__name__)
 
 StyleLike = PictureLike | int | Style
 
-STYLE_SIZE = 256
-"""Short side at which a style picture is looked at, in pixels: about what the model saw in training."""
+STYLE_SIZE = 512
+"""Short side at which a style picture is looked at where no photo says how large, in pixels."""
 
-REFINE_SIZE = 192
-"""Short side of the photos on which a style is refined: the model's own scale, and a quarter of the time."""
+STYLE_SIZES = 256, 1024
+"""What it is kept within where a photo does: a style is seen best at the size of what is painted."""
+
+REFINE_SIZE = 176
+"""Short side of the photos on which a style is refined: smaller is faster, and sees less of the strokes."""
 
 LARGEST_IN_ONE_PIECE = 5 * 2**30
 """Memory in bytes that one picture may take at most, however much there is: others use the machine, too."""
@@ -166,7 +169,7 @@ class Stylizer:
         weights: Sequence[float] | None = None,
         masks: Sequence[PictureLike] | None = None,
         keep_colors: KeepColors = "none",
-        style_size: int = STYLE_SIZE,
+        style_size: int | None = None,
         tile: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -182,7 +185,8 @@ class Stylizer:
                 last style without a mask takes that.
             keep_colors: ``luminance`` keeps the photo's colours and paints brightness only; ``histogram`` and
                 ``coral`` give the style the photo's colours first.
-            style_size: short side in pixels at which a style picture is looked at.
+            style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
+                within ``STYLE_SIZES``.
             tile: paint in tiles of this side; ``None`` does so only for pictures too large for the memory.
             progress: called as tiles are done.
 
@@ -199,6 +203,7 @@ class Stylizer:
             raise ArbstyleError("expected at least one style, got none")
         if strength == 0:
             return photo.clone()
+        style_size = style_size or style_size_for(photo)
         if strength > 1:
             message = f"a strength of {strength:g} is beyond 1, for which no model is trained: look twice"
             warnings.warn(message, StrengthWarning, stacklevel=2)
@@ -257,7 +262,7 @@ class Stylizer:
         steps: int = 50,
         *,
         name: str | None = None,
-        style_size: int = STYLE_SIZE,
+        style_size: int | None = None,
         vgg_weights: str | Path | None = None,
         callback: Callback | None = None,
     ) -> Style:
@@ -265,9 +270,10 @@ class Stylizer:
 
         Args:
             style: a picture; it is what the result is measured against.
-            photos: on which it is improved, at a short side of 192 or less.
+            photos: on which it is improved, at a short side of 176 or less.
             steps: of gradient descent, one photo each.
-            name, style_size: as in :meth:`style`.
+            name: as in :meth:`style`.
+            style_size: as in :meth:`stylize`; default: what suits the first photo.
             vgg_weights: of the network that measures; see :class:`~arbstyle.perception.PerceptualEncoder`.
             callback: called with the number of the step and its loss.
 
@@ -278,10 +284,11 @@ class Stylizer:
             raise ArbstyleError(
                 "refining compares with the style picture, which a style file does not hold; give it"
             )
+        pictures = [as_tensor(photo) for photo in photos]
+        style_size = style_size or (style_size_for(pictures[0]) if pictures else STYLE_SIZE)
         known = self.style(style, name=name, style_size=style_size)
         start = self.styler.parameters_of(known.code.to(self.device))
         target = resize(as_float(as_tensor(style)), style_size)
-        pictures = [as_tensor(photo) for photo in photos]
         small = [reduced(picture, min(REFINE_SIZE, *picture.shape[2:])) for picture in pictures]
         refined = self._refiner(vgg_weights)(start, small, target, steps, callback)
         return replace(known, parameters=refined.cpu())
@@ -456,15 +463,24 @@ class _Finish:
         return painted if photo.is_floating_point() else as_bytes(painted)
 
 
+def style_size_for(photo: Tensor) -> int:
+    """Short side at which to look at a style for a photo N×3×H×W: the photo's, within ``STYLE_SIZES``."""
+    smallest, largest = STYLE_SIZES
+    return min(max(min(photo.shape[2:]), smallest), largest)
+
+
 def check_options(
-    strength: float = 1.0, keep_colors: str = "none", style_size: int = STYLE_SIZE, tile: int | None = None
+    strength: float = 1.0,
+    keep_colors: str = "none",
+    style_size: int | None = None,
+    tile: int | None = None,
 ) -> None:
     """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
     if not 0 <= strength < math.inf:
         raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
     if keep_colors not in KEEP_COLORS:
         raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")
-    if style_size < 16:
+    if style_size is not None and style_size < 16:
         raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
     if tile is not None and tile < 64:
         raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")

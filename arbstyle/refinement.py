@@ -20,8 +20,11 @@ from arbstyle.perception import PerceptualEncoder
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 CONTENT_LAYER = "relu4_1"
 LEARNING_RATE = 0.05
+CONTENT_ALLOWANCE = 1.08
+"""Content loss that costs nothing, over that of the start."""
+
 CONTENT_BARRIER = 10.0
-"""Price of content loss beyond that of the start, over that of style loss; content below it costs nothing."""
+"""Price of content loss beyond the allowance, over that of style loss."""
 
 
 Callback = Callable[[int, LossTerms], object]
@@ -61,7 +64,7 @@ class Refiner:
     ) -> Tensor:
         """Descend.
 
-        The style loss falls while the content loss is kept from rising above where it was at the start: a
+        The style loss falls while the content loss is kept about where it was at the start: a
         weighted sum would trade one for the other at a rate that is right for few pictures.
 
         Args:
@@ -93,7 +96,7 @@ class Refiner:
             with self._precision(device):
                 terms = self._terms(photos[turn], refined, targets[turn])
             style_start, content_start = starts.setdefault(turn, (terms.style.item(), terms.content.item()))
-            excess = (terms.content / max(content_start, 1e-12) - 1).clamp_min(0)
+            excess = (terms.content / max(content_start, 1e-12) - CONTENT_ALLOWANCE).clamp_min(0)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
             optimizer.zero_grad()
             (terms.style / max(style_start, 1e-12) + CONTENT_BARRIER * excess).backward()

@@ -23,7 +23,7 @@ from arbstyle.conversion import as_float, as_tensor, reduced
 from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image
-from arbstyle.inference import StrengthWarning, Stylizer
+from arbstyle.inference import StrengthWarning, Stylizer, style_size_for
 from arbstyle.losses import LossTerms
 from arbstyle.networks import (
     AdaINTransformer,
@@ -467,8 +467,17 @@ def test_a_masked_bank_keeps_the_photo_outside(bank, wide_photo):
     torch.testing.assert_close(mixed[..., middle:], wide_photo[..., middle:])
 
 
+def test_a_style_is_looked_at_in_the_size_of_the_photo(stylizer):
+    for side, expected in ((100, 256), (300, 300), (2000, 1024)):
+        assert style_size_for(torch.empty(1, 3, side, 2 * side, device="meta")) == expected
+    photo = torch.rand(1, 3, 300, 320, generator=torch.Generator().manual_seed(0))
+    looked_at = stylizer.stylize(photo, PAINTING, style_size=300)
+    assert torch.equal(stylizer.stylize(photo, PAINTING), looked_at)
+    assert not torch.equal(stylizer.stylize(photo, PAINTING, style_size=512), looked_at)
+
+
 def test_a_style_file_paints_like_its_picture(stylizer, photo, painted, tmp_path):
-    style = stylizer.style(PAINTING)
+    style = stylizer.style(PAINTING, style_size=style_size_for(photo))
     assert style.name == "painting-venice"
     path = style.save(tmp_path / "venice.style.safetensors")
     for known in (style, path, Style.load(path)):

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     save.add_argument(
         "--style-size",
         type=int,
-        default=256,
+        default=512,
         metavar="PIXELS",
         help="short side at which the picture is looked at (default: %(default)s)",
     )

@@ -89,10 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--style-size",
         "--stroke",
         type=int,
-        default=256,
         metavar="PIXELS",
         help="short side at which a style picture is looked at: a larger one gives larger strokes "
-        "(default: %(default)s)",
+        "(default: the photo's, but 256 to 1024)",
     )
 
     many = parser.add_argument_group("many pictures")
@@ -332,7 +331,7 @@ class _Painter:
 
     def check_style(self, choice: StyleChoice) -> None:
         for source in choice.sources:
-            self.stylizer.parameters_of(source.text, self.args.style_size)
+            self.stylizer.parameters_of(source.text)
 
     def paint(
         self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
