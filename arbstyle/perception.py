@@ -12,7 +12,6 @@ from typing import Literal
 from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -138,6 +137,8 @@ def cache_directory() -> Path:
 def _empty_features(network: Network) -> nn.Sequential:
     if network not in ("vgg19", "vgg16"):
         raise ArbstyleError(f"expected an encoder 'vgg19' or 'vgg16', got '{network}'")
+    import torchvision.models  # here, because it takes longer than painting a picture
+
     with torch.device("meta"):
         features = getattr(torchvision.models, network)().features
     return features
@@ -226,6 +227,8 @@ def _random_weights(features: nn.Sequential) -> dict[str, Tensor]:
 
 
 def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
+    import torchvision.models
+
     published = torchvision.models.get_model_weights(network).DEFAULT  # type: ignore[attr-defined]
     try:
         return published.get_state_dict(progress=True, check_hash=True)

@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
@@ -273,6 +272,8 @@ def _until(last: str, model: nn.Module) -> nn.Sequential:
 
 
 def _pretrained(builder: str) -> nn.Module:
+    import torchvision.models  # here, because it takes longer than painting a picture
+
     try:
         return torchvision.models.get_model(builder, weights="DEFAULT")
     except (OSError, RuntimeError) as error:
@@ -284,6 +285,8 @@ def _pretrained(builder: str) -> nn.Module:
 
 def _random(builder: str) -> nn.Module:
     """The same random weights every time, since frozen networks are in no checkpoint and no model file."""
+    import torchvision.models
+
     options = {"init_weights": False} if builder == "inception_v3" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
