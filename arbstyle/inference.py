@@ -293,10 +293,10 @@ class Stylizer:
         refined = self._refiner(vgg_weights)(start, small, target, steps, callback)
         return replace(known, parameters=refined.cpu())
 
-    def parameters_of(self, style: StyleLike, style_size: int = STYLE_SIZE) -> Tensor:
+    def parameters_of(self, style: StyleLike, style_size: int | None = None) -> Tensor:
         """The transformer's parameters of a style, 1×P; those of a file are kept for the next time."""
         with torch.inference_mode():
-            return self._parameters(style, torch.empty(0), "none", style_size)
+            return self._parameters(style, torch.empty(0), "none", style_size or STYLE_SIZE)
 
     def picture_of(self, style: StyleLike) -> Tensor | None:
         """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""

@@ -28,6 +28,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from arbstyle.devices import choose_device
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, read_image, resize, write_image
 from arbstyle.losses import LossTerms, PerceptualLoss, StyleStatistic, Targets, parse_layers
@@ -330,7 +331,7 @@ def _read_inputs(content: Source | None, styles: Sequence[Source], settings: Set
         raise ArbstyleError(f"can't start from the {init}: no such picture was given; add it, or take noise")
     start = sources.get(init, init) if isinstance(init, str) else init
 
-    device = _device(settings.device)
+    device = choose_device(settings.device)
     content_image = None if content is None else _read(content)
     style_images = [_read(style) for style in styles]
     if content is not None and content_image is not None:
@@ -365,15 +366,6 @@ def _sizes(source: Source, image: Tensor, settings: Settings) -> list[tuple[int,
     longer = settings.size or (own if isinstance(source, Tensor) else min(own, DEFAULT_LONGEST_SIDE))
     divisors = (own / longer * 2**halvings for halvings in reversed(range(settings.scales)))
     return [(max(1, round(height / by)), max(1, round(width / by))) for by in divisors]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ArbstyleError(f"device '{name}' can't be used here; choose cpu, or another one") from error
 
 
 def _build_loss(inputs: _Inputs, settings: Settings) -> PerceptualLoss:

@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "perception": {"images"},
     "losses": {"statistics", "perception"},
     "networks": {"images", "statistics", "perception"},
-    "optimize": {"images", "statistics", "perception", "losses"},
+    "optimize": {"devices", "images", "statistics", "perception", "losses"},
     "sources": {"images"},
     "data": {"images", "sources"},
     "metrics": {"statistics", "perception"},

@@ -162,7 +162,7 @@ BAD_FLAGS: dict[str, tuple[list[str], str]] = {
     "statistic": (["--style-statistic", "median"], "'gram'"),
     "style scale": (["--style-scale", "-1"], "style_scale above 0"),
     "seed": (["--seed", "-1"], "seed from 0"),
-    "device": (["--device", "abacus"], "device 'abacus'"),
+    "device": (["--device", "abacus"], "got 'abacus'"),
     "device absent": (["--device", "cuda:99"], "device 'cuda:99'"),
     "init": (["--init", "nois"], "nois"),
     "style weight negative in the list": (["--style", "painting.png:-1"], "FILE:WEIGHT"),

@@ -331,7 +331,7 @@ class _Painter:
 
     def check_style(self, choice: StyleChoice) -> None:
         for source in choice.sources:
-            self.stylizer.parameters_of(source.text)
+            self.stylizer.parameters_of(source.text, self.args.style_size)
 
     def paint(
         self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
