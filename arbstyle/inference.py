@@ -67,7 +67,7 @@ class Stylizer:
         information: what the model's file says of itself.
         device: ``auto`` takes cuda, else mps, else cpu.
         precision: ``auto`` takes bf16 on a CPU that has instructions for it, else fp32. The norms compute in
-            float32 in any case, and so does the style encoder.
+            float32 in any case, and so do the statistics that the style encoder pools.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Stylizer:
             )
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
         with torch.inference_mode():
-            code = self.styler.encode(resize(picture, style_size).to(self.device))
+            code = self._code_of(resize(picture, style_size))
         default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
         return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
@@ -333,7 +333,12 @@ class Stylizer:
         return self._encode(picture)
 
     def _encode(self, picture: Tensor) -> Tensor:
-        return self.styler.parameters_of(self.styler.encode(picture.to(self.device)))
+        return self.styler.parameters_of(self._code_of(picture))
+
+    def _code_of(self, picture: Tensor) -> Tensor:
+        reduced_precision = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=reduced_precision):
+            return self.styler.encode(picture.to(self.device)).float()
 
     def _encode_file(self, path: str, modified: int, style_size: int) -> Tensor:
         """As a function of the file's time too, so that a cached result never outlives the file."""

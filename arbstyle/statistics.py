@@ -83,7 +83,7 @@ class _ChannelMoments(torch.autograd.Function):
         wide = _at_least_float32(features)
         mean = wide.mean(dim=(2, 3), keepdim=True)
         # Two plain passes are three times as fast on a CPU as torch.var_mean, and as exact.
-        deviation = ((wide - mean).square().mean(dim=(2, 3)) + eps).sqrt()
+        deviation = ((wide - mean).square_().mean(dim=(2, 3)) + eps).sqrt()
         mean = mean[:, :, 0, 0]
         ctx.save_for_backward(features, mean, deviation)
         return mean, deviation

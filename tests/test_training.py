@@ -54,6 +54,7 @@ model:
   identity_weight: 1.0
   vgg_weights: random
   normalize_filters: false
+  optimizer: muon
   learning_rate: 0.01
   average_decay: 0.9
   picture_every: 4
@@ -148,9 +149,8 @@ def assert_same_training(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one["state_dict"].keys() == other["state_dict"].keys()
     for key, value in one["state_dict"].items():
         assert torch.equal(value, other["state_dict"][key]), key
-    for number, moments in one["optimizer_states"][0]["state"].items():
-        for key, value in moments.items():
-            assert torch.equal(value, other["optimizer_states"][0]["state"][number][key])
+    states = (run["optimizer_states"][0]["state"] for run in (one, other))
+    torch.testing.assert_close(*states, atol=0, rtol=0)
     assert torch.equal(one["random_state"]["cpu"], other["random_state"]["cpu"])
 
 
@@ -360,6 +360,15 @@ def test_resuming_takes_the_configurations_learning_rate(
     assert main(command(sets, tmp_path, *more, *resume)) == 0
     rates = curves(tmp_path)["train/learning_rate"]
     assert rates == {s: pytest.approx(0.005 * learning_rate_factor(s, "cosine", 0, 10)) for s in (8, 9)}
+
+
+def test_resuming_with_another_optimizer_is_refused(
+    sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    resume = ("--model.optimizer", "adam", "--ckpt_path", str(whole / "checkpoints" / "last.ckpt"))
+    assert main(command(sets, tmp_path, *resume)) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "trained with model.optimizer muon, the configuration says adam" in line
 
 
 def not_a_number(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
