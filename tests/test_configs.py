@@ -126,6 +126,8 @@ def test_overlays_are_short_and_say_whose_recipe_they_are(name: str):
     settings = yaml.safe_load(text)
     known = yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8"))
     assert settings.keys() <= known.keys()
+    if "style_encoder" in settings["model"]:
+        assert settings["model"]["optimizer"] == "adam", "what was published"
 
 
 def test_published_recipes_that_need_no_conversion():
