@@ -1,7 +1,9 @@
-"""Time and memory of one stylisation, style included, beside a peer in the same run.
+"""What one stylisation takes, beside a peer in the same run, and how exact it is.
 
 python benchmarks/stylize.py time --size 1024 --threads 2 --peer /path/to/peer.py
 python benchmarks/stylize.py memory --size 4096
+python benchmarks/stylize.py identity --content PHOTOS --size 512             # a photo in its own style
+python benchmarks/stylize.py tiles --content PHOTOS --style PAINTINGS --pairs 3    # against one piece
 
 The peer is any Python file with a function ``stylize(content, style)`` on 1×3×H×W tensors in [0,1].
 Runs alternate, and ratios are taken run by run, because a machine's speed drifts.
@@ -23,7 +25,9 @@ from pathlib import Path
 
 import torch
 
+from arbstyle.images import find_images, read_image
 from arbstyle.inference import Stylizer
+from arbstyle.metrics import psnr
 
 Stylize = Callable[[torch.Tensor, torch.Tensor], object]
 
@@ -77,23 +81,63 @@ def measure_time(args: argparse.Namespace) -> dict[str, object]:
 
 
 def measure_memory(args: argparse.Namespace) -> dict[str, object]:
-    """Peak resident memory of this process, interpreter and libraries included."""
+    """Peak resident memory of this process, interpreter and libraries included; pictures are bytes."""
     torch.set_num_threads(args.threads)
     stylizer = Stylizer.from_pretrained(args.model, precision=args.precisions[0])
-    stylizer(torch.rand(1, 3, args.size, args.size), torch.rand(1, 3, 512, 512))
+    photo = torch.randint(0, 256, (1, 3, args.size, args.size), dtype=torch.uint8)
+    stylizer(photo, torch.rand(1, 3, 512, 512))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"peak memory, GiB": round(peak / 2**30, 2)}
 
 
+def measure_identity(args: argparse.Namespace) -> dict[str, object]:
+    """PSNR in dB between photos and the same photos in their own style."""
+    stylizer = Stylizer.from_pretrained(args.model, precision=args.precisions[0])
+    found = []
+    for path in list(find_images(args.content))[: args.pairs]:
+        photo = read_image(path, size=args.size)
+        found.append(float(psnr(stylizer.stylize(photo, photo), photo)))
+    mean, lowest, highest = (round(of(found), 2) for of in (statistics.mean, min, max))
+    return {"pictures": len(found), "mean, dB": mean, "lowest, dB": lowest, "highest, dB": highest}
+
+
+def measure_tiles(args: argparse.Namespace) -> dict[str, object]:
+    """PSNR in dB between pictures painted in tiles and in one piece."""
+    photos, styles = (list(find_images(folder)) for folder in (args.content, args.style))
+    result: dict[str, object] = {}
+    for precision in args.precisions:
+        stylizer = Stylizer.from_pretrained(args.model, precision=precision)
+        for number in range(args.pairs or len(photos)):
+            photo = read_image(photos[number % len(photos)], size=args.size)
+            style = styles[7 * number % len(styles)]
+            whole = stylizer.stylize(photo, style)
+            tiled = (stylizer.stylize(photo, style, tile=tile) for tile in args.tiles)
+            name = f"{precision}, {photos[number % len(photos)].stem} × {style.stem}, dB"
+            result[name] = [round(float(psnr(picture, whole)), 1) for picture in tiled]
+    return result
+
+
+MEASURES = {
+    "time": measure_time,
+    "memory": measure_memory,
+    "identity": measure_identity,
+    "tiles": measure_tiles,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("measure", choices=["time", "memory"])
-    parser.add_argument("--size", type=int, default=1024, help="side of the photo in pixels")
+    parser.add_argument("measure", choices=MEASURES)
+    parser.add_argument("--size", type=int, default=1024, help="side of the photo (the short one) in pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu on machines with other work")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--model", help="another model file than the one in the package")
+    parser.add_argument("--content", type=Path, help="folder of photos, for identity and tiles")
+    parser.add_argument("--style", type=Path, help="folder of paintings, for tiles")
+    parser.add_argument("--pairs", type=int, help="only so many photos")
+    parser.add_argument("--tiles", type=int, nargs="+", default=[192, 320, 512], help="their sides")
     parser.add_argument("--peer", help="Python file with a function stylize(content, style)")
     args = parser.parse_args()
     settings = {
@@ -101,8 +145,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         **vars(args),
     }
-    result = measure_time(args) if args.measure == "time" else measure_memory(args)
-    print(json.dumps({**settings, **result}, indent=2))
+    print(json.dumps({**settings, **MEASURES[args.measure](args)}, indent=2, default=str))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY 
             "3 scales",
         ),
         (["stylize", "time", "--size", "64", "--repeats", "1", "--threads", "1"], "arbstyle fp32, s"),
+        (["stylize", "memory", "--size", "64", "--threads", "1"], "peak memory, GiB"),
+        (["stylize", "identity", *FOLDERS, "--pairs", "1", "--size", "64"], "lowest, dB"),
+        (["stylize", "tiles", *FOLDERS, "--pairs", "1", "--size", "96", "--tiles", "64"], "fp32, "),
         (
             ["refine", *FOLDERS, "--pairs", "1", "--size", "48", "--steps", "1", "--most", "2"],
             "means: style loss",
