@@ -60,10 +60,14 @@ def test_gram_matrix_is_the_sum_over_positions(shape: tuple[int, ...], dtype: to
     np.testing.assert_allclose(gram.numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_channel_moments_are_numpys(dtype: torch.dtype, tolerance: float):
-    features = random_picture(1, 2, 6, 5, 9).mul(3)
-    mean, std = channel_moments(features.to(dtype), eps=1e-5)
+@pytest.mark.parametrize("offset", [0, 10])
+def test_channel_moments_are_numpys(
+    dtype: torch.dtype, tolerance: float, offset: float, layout: torch.memory_format
+):
+    features = random_picture(1, 2, 6, 5, 9).mul(3) + offset
+    mean, std = channel_moments(features.to(dtype).contiguous(memory_format=layout), eps=1e-5)
     np.testing.assert_allclose(mean.numpy(), features.numpy().mean(axis=(2, 3)), rtol=tolerance)
     np.testing.assert_allclose(std.numpy(), np.sqrt(features.numpy().var(axis=(2, 3)) + 1e-5), rtol=tolerance)
 
