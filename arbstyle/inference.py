@@ -42,7 +42,7 @@ StyleLike = PictureLike | int | Style
 STYLE_SIZE = 512
 """Short side at which a style picture is looked at where no photo says how large, in pixels."""
 
-STYLE_SIZES = 256, 1024
+STYLE_SIZES = 256, 2048
 """What it is kept within where a photo does: a style is seen best at the size of what is painted."""
 
 REFINE_SIZE = 176

@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PIXELS",
         help="short side at which a style picture is looked at: a larger one gives larger strokes "
-        "(default: the photo's, but 256 to 1024)",
+        "(default: the photo's, but 256 to 2048)",
     )
 
     many = parser.add_argument_group("many pictures")
