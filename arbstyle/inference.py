@@ -236,8 +236,13 @@ class Stylizer:
             )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def style(self, style: StyleLike, *, name: str | None = None, style_size: int = STYLE_SIZE) -> Style:
+    def style(self, style: StyleLike, *, name: str | None = None, style_size: int | None = None) -> Style:
         """What this model knows of a style picture, to be kept in a file and used in its place.
+
+        Args:
+            style: a picture, or a style file or :class:`Style`, which is then only checked.
+            name: to show; default: the file's.
+            style_size: as in :meth:`stylize`; default: ``STYLE_SIZE``.
 
         Raises:
             ArbstyleError: a number of a bank, whose model file holds it already.
@@ -250,7 +255,7 @@ class Stylizer:
             )
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
         with torch.inference_mode():
-            code = self._code_of(resize(picture, style_size))
+            code = self._code_of(resize(picture, style_size or STYLE_SIZE))
         default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
         return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
@@ -270,7 +275,7 @@ class Stylizer:
 
         Args:
             style: a picture; it is what the result is measured against.
-            photos: on which it is improved, at a short side of 176 or less.
+            photos: on which it is improved, at a short side of ``REFINE_SIZE`` or less.
             steps: of gradient descent, one photo each.
             name: as in :meth:`style`.
             style_size: as in :meth:`stylize`; default: what suits the first photo.

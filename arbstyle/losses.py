@@ -212,8 +212,8 @@ class RememberedTargets:
         self._content = _Rows()
         self._style = _Rows()
 
-    def __call__(self, content: Tensor, style: Tensor) -> Targets:
-        """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos and N×3×h×w styles."""
+    def __call__(self, content: Tensor | None, style: Tensor) -> Targets:
+        """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos (or none) and N×3×h×w styles."""
 
         def make_content(photos: Tensor) -> Tensors:
             return list(self.loss.targets(photos, None).content.values())
@@ -221,12 +221,12 @@ class RememberedTargets:
         def make_style(styles: Tensor) -> Tensors:
             return [x for each in self.loss.targets(None, styles).style.values() for x in each]
 
-        contents = self._content.of(content, make_content)
+        contents = self._content.of(content, make_content) if content is not None else []
         statistics = self._style.of(style, make_style)
         per_layer = len(statistics) // max(1, len(self.loss.style_layers))
         by_layer = [tuple(statistics[i : i + per_layer]) for i in range(0, len(statistics), per_layer or 1)]
         return Targets(
-            dict(zip(self.loss.content_layers, contents, strict=True)),
+            dict(zip(self.loss.content_layers, contents, strict=content is not None)),
             dict(zip(self.loss.style_layers, by_layer, strict=True)),
         )
 

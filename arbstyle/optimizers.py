@@ -21,8 +21,9 @@ class Muon(torch.optim.Optimizer):
     over. ``torch.optim.Muon`` is the same for matrices, and takes nothing else.
 
     Args:
-        params: to be optimised; of those with 2 dimensions or more, such as a convolution's weights, the
-            first counts as the matrix's rows and all others as its columns.
+        params: to be optimised, or groups of them as PyTorch's optimisers take. Of those with 2 dimensions or
+            more, such as a convolution's weights, the first counts as the matrix's rows and all others as
+            its columns.
         lr: learning rate.
         betas: of Adam.
         momentum: of Muon, in Nesterov's form.
@@ -31,7 +32,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         momentum: float = 0.95,

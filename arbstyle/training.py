@@ -24,7 +24,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -32,7 +32,7 @@ import arbstyle
 from arbstyle.data import StyleBatch, StyleTransferData
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, resize, write_image
-from arbstyle.losses import LossTerms, PerceptualLoss, RememberedTargets, StyleStatistic
+from arbstyle.losses import LossTerms, PerceptualLoss, RememberedTargets, StyleStatistic, Targets
 from arbstyle.metrics import psnr
 from arbstyle.networks.style_encoders import StyleEncoder
 from arbstyle.networks.styler import (
@@ -79,6 +79,7 @@ class StyleTransferTraining(pl.LightningModule):
         optimizer: ``adam``, or ``muon``, which learns more from each step and takes a little longer over it;
             see :class:`~arbstyle.optimizers.Muon`.
         learning_rate: of the optimiser, at its highest.
+        encoder_rate: the style encoder's learning rate over that of all else.
         betas: of Adam.
         schedule: ``constant``; ``cosine`` to 2 % at the last step; ``inverse``:
             1 / (1 + inverse_decay · step).
@@ -90,6 +91,10 @@ class StyleTransferTraining(pl.LightningModule):
         init_from: exported model to start from.
         new_styles_only: with ``init_from`` a bank: keep all it has learned and train only the rows
             that are new.
+        moments_weight: weight of the error with which a linear layer reads the style's moments off the style
+            encoder's description, in the units of the unweighted style term. It teaches the encoder to
+            see what the loss will judge by.
+        paint: ``False``: train the encoder by that alone, many times as fast.
         remember_targets: make the loss's targets once for each crop and keep them in memory: half the
             loss's time saved where ``data.variants`` is small.
     """
@@ -113,6 +118,7 @@ class StyleTransferTraining(pl.LightningModule):
         normalize_filters: bool = True,
         optimizer: Literal["adam", "muon"] = "adam",
         learning_rate: float = 1e-3,
+        encoder_rate: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.999),
         schedule: Schedule = "cosine",
         warmup_steps: int = 0,
@@ -122,9 +128,13 @@ class StyleTransferTraining(pl.LightningModule):
         picture_every: int = 500,
         init_from: str | None = None,
         new_styles_only: bool = False,
+        moments_weight: float = 0.0,
+        paint: bool = True,
         remember_targets: bool = False,
     ) -> None:
         super().__init__()
+        if not paint and not moments_weight:
+            raise ArbstyleError("without painting there is only moments_weight to train by: set it above 0")
         if content_target == "adain":
             _check_adain_target(transformer, content_layers, network, normalize_filters, pooling)
         if new_styles_only and init_from is None:
@@ -132,6 +142,7 @@ class StyleTransferTraining(pl.LightningModule):
         self.strict_loading = False  # frozen networks are not in checkpoints; own keys are checked on loading
         self.styler = ArbitraryStyler(style_encoder, transformer)
         self.first_style = 0
+        self.is_started = init_from is not None
         if init_from is not None:
             self._start_from(init_from, vgg_weights, new_styles_only)
         self.average = AveragedModel(self.styler, multi_avg_fn=_WarmAverage(average_decay)).requires_grad_(
@@ -154,11 +165,15 @@ class StyleTransferTraining(pl.LightningModule):
             style_statistic=style_statistic,
             balance=balance,
         )
+        self.moments_weight = moments_weight
+        self.paints = paint
+        self.moments_reader = self._make_moments_reader() if moments_weight else None
         self.training_targets = RememberedTargets(self.loss) if remember_targets else self.loss.targets
         self.identity_weight = identity_weight
         self.content_target = content_target
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
+        self.encoder_rate = encoder_rate
         self.betas = betas
         self.schedule = schedule
         self.warmup_steps = warmup_steps
@@ -176,6 +191,19 @@ class StyleTransferTraining(pl.LightningModule):
             self.styler.requires_grad_(False)
             for row in list(self.styler.head.parameters())[self.first_style :]:
                 row.requires_grad_(True)
+
+    def _make_moments_reader(self) -> nn.Linear:
+        described = self.styler.style_encoder.description_size
+        if not described or self.loss.style_statistic != "moments":
+            raise ArbstyleError(
+                "moments_weight needs a style encoder with a description, such as MomentsEncoder, and "
+                f"style_statistic moments, got {type(self.styler.style_encoder).__name__} and "
+                f"{self.loss.style_statistic}"
+            )
+        channels = sum(self.loss.encoder.channels[layer] for layer in self.loss.style_layers)
+        reader = nn.Linear(described, 2 * channels)
+        nn.init.ones_(reader.bias)  # with normalised filters every channel has mean 1
+        return reader
 
     @property
     def trained_styler(self) -> ArbitraryStyler:
@@ -219,20 +247,30 @@ class StyleTransferTraining(pl.LightningModule):
             self._random_state = None
 
     def training_step(self, batch: StyleBatch, batch_index: int) -> Tensor:
-        content = batch.content.contiguous(memory_format=torch.channels_last)
-        _, terms = self._paint_and_judge(self.styler, content, batch)
-        identity = self._identity_error(content)
-        total = terms.total + self.identity_weight * identity
+        if self.paints:
+            total = self._train_painting(batch)
+        else:
+            targets = self.training_targets(None, batch.style)
+            total = self.moments_weight * self._reading_error(self.styler, batch.style, targets)
         self._unchecked.append((total.detach(), batch.names))
         if self._logs_this_step():
-            self._log_terms("train", terms)
-            self.log("train/identity", identity)
             self.log("train/total", total)
         return total
 
+    def _train_painting(self, batch: StyleBatch) -> Tensor:
+        content = batch.content.contiguous(memory_format=torch.channels_last)
+        _, targets, terms = self._paint_and_judge(self.styler, content, batch)
+        identity = self._identity_error(content)
+        reading = self._reading_error(self.styler, batch.style, targets)
+        if self._logs_this_step():
+            self._log_terms("train", terms)
+            self.log("train/identity", identity)
+            self.log("train/reading", reading)
+        return terms.total + self.identity_weight * identity + self.moments_weight * reading
+
     def _paint_and_judge(
         self, styler: ArbitraryStyler, content: Tensor, batch: StyleBatch
-    ) -> tuple[Tensor, LossTerms]:
+    ) -> tuple[Tensor, Targets, LossTerms]:
         style = batch.style.contiguous(memory_format=torch.channels_last)
         parameters = styler.parameters_of(styler.encode(self._style_input(batch)))
         if self.content_target == "adain" and isinstance(styler.transformer, AdaINTransformer):
@@ -246,7 +284,17 @@ class StyleTransferTraining(pl.LightningModule):
             painted = styler.transformer(content, parameters)
             make_targets = self.training_targets if styler.training else self.loss.targets
             targets = make_targets(content, style)
-        return painted, self.loss(painted, targets)
+        return painted, targets, self.loss(painted, targets)
+
+    def _reading_error(self, styler: ArbitraryStyler, style: Tensor, targets: Targets) -> Tensor:
+        """The style term of a picture that has the moments read off the encoder's description."""
+        if self.moments_reader is None:
+            return style.new_zeros(())
+        statistics = [each for layer in targets.style.values() for each in layer]
+        read = self.moments_reader(styler.style_encoder.describe(style)).float()
+        parts = read.split([each.shape[1] for each in statistics], dim=1)
+        errors = [(part - each).square().mean() for part, each in zip(parts, statistics, strict=True)]
+        return torch.stack(errors).sum()
 
     def _style_input(self, batch: StyleBatch) -> Tensor:
         if self.styler.style_encoder.takes_index:
@@ -261,7 +309,11 @@ class StyleTransferTraining(pl.LightningModule):
 
     def validation_step(self, batch: StyleBatch, batch_index: int) -> None:
         styler = self.trained_styler
-        painted, terms = self._paint_and_judge(styler, batch.content, batch)
+        if not self.paints:
+            error = self._reading_error(styler, batch.style, self.loss.targets(None, batch.style))
+            self.log("val/total", error, batch_size=len(batch.style), prog_bar=True)
+            return
+        painted, _, terms = self._paint_and_judge(styler, batch.content, batch)
         self._log_terms("val", terms, batch_size=len(painted))
         self.log("val/total", terms.total, batch_size=len(painted), prog_bar=True)
         if not styler.style_encoder.takes_index:
@@ -294,9 +346,8 @@ class StyleTransferTraining(pl.LightningModule):
     # --- optimisation ---------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        parameters = [parameter for parameter in self.styler.parameters() if parameter.requires_grad]
         optimizer_class = Muon if self.optimizer_name == "muon" else torch.optim.Adam
-        optimizer = optimizer_class(parameters, lr=self.learning_rate, betas=self.betas)
+        optimizer = optimizer_class(self._parameter_groups(), lr=self.learning_rate, betas=self.betas)
         total = float(self.trainer.estimated_stepping_batches)
         # A function leaves no state in the checkpoint: a run resumed with more steps follows the new curve.
         scheduler = LambdaLR(
@@ -307,14 +358,35 @@ class StyleTransferTraining(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        encoder = list(self.styler.style_encoder.parameters())
+        if self.moments_reader is not None:
+            encoder += self.moments_reader.parameters()
+        others = [*self.styler.head.parameters(), *self.styler.transformer.parameters()]
+        groups = [(encoder, self.encoder_rate * self.learning_rate), (others, self.learning_rate)]
+        trained = [([p for p in parameters if p.requires_grad], rate) for parameters, rate in groups]
+        return [{"params": parameters, "lr": rate} for parameters, rate in trained if parameters]
+
     def on_train_start(self) -> None:
-        # A checkpoint restores its own learning rate and betas; the configuration's are meant.
+        if self.trainer.global_step == 0 and not self.is_started:
+            self._prepare_encoder()
+        # A checkpoint restores its own learning rates and betas; the configuration's are meant.
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
-            scheduler.base_lrs = [self.learning_rate]
-            (group,) = scheduler.optimizer.param_groups
-            rate = self.learning_rate * scheduler.lr_lambdas[0](scheduler.last_epoch)
-            group |= {"initial_lr": self.learning_rate, "lr": rate, "betas": self.betas}
+            scheduler.base_lrs = [group["lr"] for group in self._parameter_groups()]
+            for group, base, factor in zip(
+                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                rate = base * factor(scheduler.last_epoch)
+                group |= {"initial_lr": base, "lr": rate, "betas": self.betas}
+
+    @torch.no_grad()
+    def _prepare_encoder(self) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        batches = data.validation_batches if isinstance(data, StyleTransferData) else []
+        if batches and not self.styler.style_encoder.takes_index:
+            like = next(self.styler.transformer.parameters())
+            self.styler.style_encoder.prepare([batch.style.to(like) for batch in batches])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]
@@ -322,7 +394,7 @@ class StyleTransferTraining(pl.LightningModule):
         self._stop_unless_finite(norm)
         if self._logs_this_step():
             self.log("train/gradient_norm", norm)
-            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+            self.log("train/learning_rate", optimizer.param_groups[-1]["lr"])
 
     def _stop_unless_finite(self, gradient_norm: Tensor) -> None:
         """Stop before anything that is not finite reaches the weights, and so a checkpoint."""

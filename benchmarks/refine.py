@@ -1,16 +1,19 @@
 """What refining a style for one photo brings, and how long Gatys' optimisation takes for as much.
 
 python benchmarks/refine.py --content PHOTOS --style PAINTINGS
+python benchmarks/refine.py --content PHOTOS --style PAINTINGS --practice OTHER_PHOTOS --most 0
 
+With --practice a style is refined on eight other photos, as for a style file, and tried on a new one.
 Photo i is paired with painting i·stride. Style loss (moments, relu1_1 to relu4_1) and content loss (relu4_1)
 are measured in float32 at full size, as 'arbstyle evaluate' does. The optimisation starts from the photo with
 its default loss, and stops once its picture has the refined one's style loss; where it has not after --most
-evaluations, their time is a bound (<). Measuring takes no part in the times.
+evaluations, their time is a bound (<); --most 0 leaves it out. Measuring takes no part in the times.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import statistics
 import time
@@ -74,6 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--content", type=Path, required=True, help="folder of photos")
     parser.add_argument("--style", type=Path, required=True, help="folder of paintings")
+    parser.add_argument("--practice", type=Path, help="folder of photos to refine on in place of the pair's")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--stride", type=int, default=4)
     parser.add_argument("--size", type=int, default=512, help="short side (default: %(default)s)")
@@ -92,6 +96,8 @@ def main() -> None:
     )
     args.output.mkdir(parents=True, exist_ok=True)
     photos, paintings = list(find_images(args.content)), list(find_images(args.style))
+    practice_files = list(find_images(args.practice))[:8] if args.practice else []
+    practice = [read_image(file, size=args.size) for file in practice_files]
     print(
         "| pair | style loss, before → after | content loss | refining, s | Gatys, s (evaluations) | ratio |"
     )
@@ -103,7 +109,7 @@ def main() -> None:
         photo, style = read_image(photo_file, size=args.size), read_image(painting_file, size=args.size)
         stylizer.refine(style, [photo], steps=1)  # loads what it needs
         clock.restart()
-        refined = stylizer.refine(style, [photo], steps=args.steps)
+        refined = stylizer.refine(style, practice or [photo], steps=args.steps)
         ours = clock.pause()
         before, after = stylizer.stylize(photo, style), stylizer.stylize(photo, refined)
         name = f"{photo_file.stem}__{painting_file.stem}"
@@ -112,20 +118,20 @@ def main() -> None:
             targets = measure.targets(photo, style)
             was, now = (measure(image, targets) for image in (before, after))
         goal = float(now.style)
-        theirs, evaluations, reached = seconds_of_gatys(photo, style, goal, args.most, measure, clock)
-        bound = "" if reached else "<"
-        changes.append((goal / float(was.style), float(now.content / was.content), ours / theirs))
+        gatys, ratio = "– | –", math.nan
+        if args.most:
+            theirs, evaluations, reached = seconds_of_gatys(photo, style, goal, args.most, measure, clock)
+            ratio = ours / theirs
+            gatys = f"{theirs:.1f} ({evaluations}) | {'' if reached else '<'}{ratio:.2f}"
+        changes.append((goal / float(was.style), float(now.content / was.content), ratio))
         print(
             f"| {name} | {float(was.style):.3f} → {goal:.3f} | {float(was.content):.3f} → "
-            f"{float(now.content):.3f} | {ours:.1f} | {theirs:.1f} ({evaluations}) | "
-            f"{bound}{ours / theirs:.2f} |",
+            f"{float(now.content):.3f} | {ours:.1f} | {gatys} |",
             flush=True,
         )
     style_change, content_change, ratio = (statistics.mean(each) for each in zip(*changes, strict=True))
-    print(
-        f"means: style loss × {style_change:.2f}, content loss × {content_change:.2f}, "
-        f"time × {ratio:.2f} at most"
-    )
+    time_change = f", time × {ratio:.2f} at most" if args.most else ""
+    print(f"means: style loss × {style_change:.2f}, content loss × {content_change:.2f}{time_change}")
 
 
 if __name__ == "__main__":

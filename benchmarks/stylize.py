@@ -2,6 +2,7 @@
 
 python benchmarks/stylize.py time --size 1024 --threads 2 --peer /path/to/peer.py
 python benchmarks/stylize.py memory --size 4096
+python benchmarks/stylize.py load
 python benchmarks/stylize.py identity --content PHOTOS --size 512             # a photo in its own style
 python benchmarks/stylize.py tiles --content PHOTOS --style PAINTINGS --pairs 3    # against one piece
 
@@ -17,6 +18,7 @@ import json
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -90,6 +92,17 @@ def measure_memory(args: argparse.Namespace) -> dict[str, object]:
     return {"peak memory, GiB": round(peak / 2**30, 2)}
 
 
+def measure_load(args: argparse.Namespace) -> dict[str, object]:
+    """Median seconds from `import torch` to a model that can paint, each in a process of its own."""
+    program = (
+        "import sys, torch, time; began = time.perf_counter(); from arbstyle.inference import Stylizer; "
+        "Stylizer.from_pretrained(sys.argv[1] or None); print(time.perf_counter() - began)"
+    )
+    command = [sys.executable, "-c", program, args.model or ""]
+    times = [float(subprocess.check_output(command)) for _ in range(args.repeats)]
+    return {"loading, s": round(statistics.median(times), 3)}
+
+
 def measure_identity(args: argparse.Namespace) -> dict[str, object]:
     """PSNR in dB between photos and the same photos in their own style."""
     stylizer = Stylizer.from_pretrained(args.model, precision=args.precisions[0])
@@ -120,6 +133,7 @@ def measure_tiles(args: argparse.Namespace) -> dict[str, object]:
 MEASURES = {
     "time": measure_time,
     "memory": measure_memory,
+    "load": measure_load,
     "identity": measure_identity,
     "tiles": measure_tiles,
 }

@@ -10,6 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = ["--size", "48", "--steps", "2", "--paintings", "painting-desert"]
+PRACTICE = ["--practice", str(REPOSITORY / "examples"), "--most", "0"]
 FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY / "examples")]
 
 
@@ -27,10 +28,15 @@ FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY 
         ),
         (["stylize", "time", "--size", "64", "--repeats", "1", "--threads", "1"], "arbstyle fp32, s"),
         (["stylize", "memory", "--size", "64", "--threads", "1"], "peak memory, GiB"),
+        (["stylize", "load", "--repeats", "1"], "loading, s"),
         (["stylize", "identity", *FOLDERS, "--pairs", "1", "--size", "64"], "lowest, dB"),
         (["stylize", "tiles", *FOLDERS, "--pairs", "1", "--size", "96", "--tiles", "64"], "fp32, "),
         (
             ["refine", *FOLDERS, "--pairs", "1", "--size", "48", "--steps", "1", "--most", "2"],
+            "at most",
+        ),
+        (
+            ["refine", *FOLDERS, "--pairs", "1", "--size", "48", "--steps", "1", *PRACTICE],
             "means: style loss",
         ),
     ],

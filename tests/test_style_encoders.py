@@ -24,6 +24,7 @@ from arbstyle.networks import (
     AdaINEncoder,
     ArbitraryStyler,
     JohnsonTransformer,
+    MomentsEncoder,
     NormalizationNetwork,
     PooledStatisticsEncoder,
     StyleBank,
@@ -31,7 +32,7 @@ from arbstyle.networks import (
     StylePredictor,
     blend,
 )
-from arbstyle.networks.style_encoders import StyleTable
+from arbstyle.networks.style_encoders import Standardize, StyleTable, _patches
 from arbstyle.networks.styler import extend_bank
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork
 
@@ -96,7 +97,8 @@ def assert_close_codes(codes: Tensor, expected: Tensor, relative: float = 1e-5) 
 
 def test_the_known_encoders_are_found():
     found = {kind for kind, _ in CASES}
-    assert found >= {AdaINEncoder, NormalizationNetwork, PooledStatisticsEncoder, StyleBank, StylePredictor}
+    ours = {PooledStatisticsEncoder, MomentsEncoder}
+    assert found >= ours | {AdaINEncoder, NormalizationNetwork, StyleBank, StylePredictor}
     assert len([kind for kind, _ in CASES if kind is StylePredictor]) == 3  # its backbones
 
 
@@ -229,7 +231,7 @@ def test_a_strip_of_one_row_costs_no_more_than_a_picture(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [PooledStatisticsEncoder, NormalizationNetwork])
+@pytest.mark.parametrize("kind", [PooledStatisticsEncoder, MomentsEncoder, NormalizationNetwork])
 def test_head_starts_near_neutral(kind: type[StyleEncoder]):
     torch.manual_seed(0)
     neutral = torch.cat([torch.ones(100), torch.zeros(100)])
@@ -244,10 +246,11 @@ def test_head_starts_near_neutral(kind: type[StyleEncoder]):
 
 
 @torch.no_grad()
-def test_pooled_statistics_forget_how_often_a_texture_repeats():
+@pytest.mark.parametrize("kind", [PooledStatisticsEncoder, MomentsEncoder])
+def test_pooled_statistics_forget_how_often_a_texture_repeats(kind: type[StyleEncoder]):
     torch.manual_seed(0)
-    encoder = PooledStatisticsEncoder()
-    texture, other = random(1, 3, 128, 128), random(1, 3, 128, 128, seed=1) ** 2
+    encoder = kind()
+    texture, other = random(1, 3, 256, 256), random(1, 3, 256, 256, seed=1) ** 2
     code = encoder(texture)
     repeated = (encoder(texture.tile(1, 1, 2, 2)) - code).norm()
     assert repeated < 0.25 * (encoder(other) - code).norm()
@@ -256,9 +259,75 @@ def test_pooled_statistics_forget_how_often_a_texture_repeats():
 @torch.no_grad()
 @pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 16, 24, 32, 40)], ids=str)
 def test_pooled_statistics_at_any_depth(widths: tuple[int, ...]):
-    encoder = PooledStatisticsEncoder(widths=widths, hidden=20, code_size=7)
-    assert encoder(random(2, 3, 50, 39)).shape == (2, 7)
-    assert encoder(random(2, 3, 1, 1)).shape == (2, 7)
+    pooled = PooledStatisticsEncoder(widths=widths, hidden=20, code_size=7)
+    deeper = MomentsEncoder(widths=widths, depths=(2,) * len(widths), hidden=20, code_size=7)
+    for encoder in (pooled, deeper):
+        assert encoder(random(2, 3, 50, 39)).shape == (2, 7)
+        assert encoder(random(2, 3, 1, 1)).shape == (2, 7)
+
+
+def test_standardized_examples_have_mean_0_and_deviations_of_about_1():
+    examples = random(40, 6) * torch.tensor([1.0, 2, 3, 4, 5, 1e-9]) + torch.arange(6)
+    standardize = Standardize(6, limit=3)
+    before = standardize(examples)
+    torch.testing.assert_close(before, examples.clamp(-3, 3))
+    standardize.fit(examples)
+    after = standardize(examples)
+    torch.testing.assert_close(after.mean(dim=0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert (after[:, :5].std(dim=0) > 0.6).all()
+    assert (after[:, :5].std(dim=0) < 1).all()
+    assert after[:, 5].abs().max() < 1e-3, "what is constant stays small"
+    assert standardize(examples + 100).max() == 3
+    torch.testing.assert_close(standardize(examples[:1]), after[:1])
+
+
+@torch.no_grad()
+def test_a_prepared_encoder_describes_its_examples_evenly():
+    torch.manual_seed(0)
+    encoder = MomentsEncoder(widths=(8, 16), depths=(2, 1), hidden=20, code_size=7)
+    assert [layer.stride[0] for layer in encoder.layers] == [1, 1, 2]
+    styles = random(12, 3, 32, 32) ** torch.linspace(0.3, 3, 12).view(-1, 1, 1, 1)
+    linear = encoder.description_size - 20
+    assert linear == 2 * (3 + 8 + 8 + 16)
+    encoder.prepare(styles.split(5))
+    description = encoder.describe(styles)
+    torch.testing.assert_close(description.mean(dim=0)[:linear], torch.zeros(linear), atol=1e-4, rtol=0)
+    expected = encoder.to_code(description / encoder.description_size**0.5)
+    torch.testing.assert_close(encoder(styles), expected)
+
+
+@torch.no_grad()
+def test_large_pictures_are_read_in_patches():
+    patches = _patches(torch.arange(70 * 100.0).view(1, 1, 70, 100).expand(2, -1, -1, -1), side=16)
+    assert patches.shape == (2 * 2 * 3, 1, 16, 16)
+    corners = [(8, 8), (8, 40), (8, 72), (40, 8), (40, 40), (40, 72)]
+    assert patches[:6, 0, 0, 0].tolist() == [100 * y + x for y, x in corners]
+    torch.testing.assert_close(patches[6:], patches[:6])
+    assert _patches(random(1, 3, 63, 100), side=16).shape == (1, 3, 63, 100)
+
+
+@torch.no_grad()
+def test_the_moments_of_patches_are_those_of_all_their_pixels():
+    features = random(6, 4, 9, 7) * torch.arange(1.0, 7).view(-1, 1, 1, 1)
+    mean, deviation = MomentsEncoder._moments(features, 2)
+    together = features.view(2, 3, 4, 9, 7).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(mean, together.mean(dim=2))
+    torch.testing.assert_close(deviation, together.std(dim=2, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+def test_a_depth_for_every_width():
+    with pytest.raises(ArbstyleError, match=r"as many depths as widths \(2\), got 3"):
+        MomentsEncoder(widths=(8, 16), depths=(1, 2, 3))
+
+
+@torch.no_grad()
+def test_a_large_picture_has_nearly_the_code_of_its_texture():
+    torch.manual_seed(0)
+    encoder = MomentsEncoder()
+    texture, other = random(1, 3, 256, 256), random(1, 3, 256, 256, seed=1) ** 2
+    code = encoder(texture.tile(1, 1, 2, 2))
+    large = (encoder(texture.tile(1, 1, 5, 4)) - code).norm()
+    assert large < 0.25 * (encoder(other) - code).norm()
 
 
 # --- the pretrained backbone --------------------------------------------------------------------

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from safetensors.torch import load_file
 
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks import load_styler
+from arbstyle.networks import FastTransformer, MomentsEncoder, NormalizationNetwork, load_styler
 from arbstyle.training import (
     Checkpoints,
     ForgivingWandbLogger,
@@ -80,6 +81,14 @@ trainer:
 checkpoint: {every_steps: 3}
 """
 
+MOMENTS = """
+model:
+  style_encoder:
+    class_path: arbstyle.networks.MomentsEncoder
+    init_args: {widths: [4, 8], depths: [1, 2], hidden: 16, code_size: 8}
+  moments_weight: 1.0
+"""
+
 BANK = """
 model:
   style_encoder: {class_path: arbstyle.networks.StyleBank, init_args: {num_styles: 2}}
@@ -108,6 +117,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paint(folder / "new", 1, seed=4)
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "bank.yaml").write_text(BANK)
+    (folder / "moments.yaml").write_text(MOMENTS)
     return folder
 
 
@@ -362,6 +372,16 @@ def test_resuming_takes_the_configurations_learning_rate(
     assert rates == {s: pytest.approx(0.005 * learning_rate_factor(s, "cosine", 0, 10)) for s in (8, 9)}
 
 
+def test_the_encoder_may_learn_at_a_rate_of_its_own(sets: Path, tmp_path: Path, quiet: None):
+    more = ("--model.encoder_rate", "0.1", "--trainer.max_steps", "4", "--model.schedule", "constant")
+    assert main(command(sets, tmp_path, *more)) == 0
+    resume = ("--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt"), "--model.learning_rate", "0.02")
+    for run, rate in (((), 0.01), (resume, 0.02)):
+        assert main(command(sets, tmp_path, *more, *run, "--trainer.max_steps", "6" if run else "4")) == 0
+        groups = checkpoint(tmp_path)["optimizer_states"][0]["param_groups"]
+        assert [group["lr"] for group in groups] == pytest.approx([rate / 10, rate])
+
+
 def test_resuming_with_another_optimizer_is_refused(
     sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
 ):
@@ -484,6 +504,51 @@ def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: No
 # --- style banks --------------------------------------------------------------------------------
 
 
+# --- the style encoder alone ---------------------------------------------------------------------
+
+
+def test_without_painting_only_the_encoder_is_trained(sets: Path, tmp_path: Path, quiet: None):
+    runs = tmp_path / "painting", tmp_path / "reading"
+    assert main(command(sets, runs[0], "--trainer.max_steps", "2", overlay="moments.yaml")) == 0
+    assert curves(runs[0])["train/reading"].keys() == {1}
+    more = ("--model.paint", "false", "--model.init_from", str(runs[0] / "model.safetensors"))
+    assert main(command(sets, runs[1], *more, "--trainer.max_steps", "120", overlay="moments.yaml")) == 0
+    before, after = (load_styler(run / "model.safetensors")[0].state_dict() for run in runs)
+    changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed == {"style_encoder"}
+    errors = curves(runs[1])["val/total"]
+    assert errors[max(errors)] < 0.6 * errors[min(errors)]
+
+
+def test_reading_is_learned_while_painting(sets: Path, tmp_path: Path, quiet: None):
+    more = ("--trainer.max_steps", "60", "--trainer.log_every_n_steps", "1")
+    assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0
+    errors = curves(tmp_path)["train/reading"]
+    late, early = (statistics.mean(errors[s] for s in steps) for steps in (range(50, 60), range(10)))
+    assert late < 0.8 * early
+
+
+def test_reading_error_is_the_style_loss_of_what_was_read():
+    module = StyleTransferTraining(
+        MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8),
+        FastTransformer(8, 8, 1, 1, 4),
+        content_layers={"relu2_1": 1.0},
+        style_layers={"relu1_1": 1.0, "relu2_1": 0.5},
+        vgg_weights="random",
+        moments_weight=1.0,
+        paint=False,
+    )
+    torch.nn.init.zeros_(module.moments_reader.weight)
+    pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    features = module.loss.encoder(pictures)
+    expected = sum(
+        ((1 - f.mean((2, 3))) ** 2).mean() + ((1 - f.var((2, 3), unbiased=False).sqrt()) ** 2).mean()
+        for f in (features["relu1_1"], features["relu2_1"])
+    )
+    found = module._reading_error(module.styler, pictures, module.loss.targets(None, pictures))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_adding_a_style_trains_only_its_row(sets: Path, tmp_path: Path, quiet: None):
     bank = {"overlay": "bank.yaml"}
     assert main(command(sets, tmp_path / "two", style="two", **bank)) == 0
@@ -586,6 +651,18 @@ def test_picture_grid_puts_every_photo_in_every_style(whole: Path):
     with torch.no_grad():
         alone = styler(photos[2:], styles[1:])
     assert torch.allclose(grid[..., 48:64, 32:48], alone, atol=1e-5)
+
+
+def test_what_cannot_be_read_is_refused():
+    parts = {"transformer": FastTransformer(8, 8, 1, 1, 4), "content_layers": {}, "vgg_weights": "random"}
+    encoder = MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8)
+    layers = {"relu1_1": 1.0}
+    with pytest.raises(ArbstyleError, match="set it above 0"):
+        StyleTransferTraining(encoder, style_layers=layers, paint=False, **parts)
+    with pytest.raises(ArbstyleError, match="MomentsEncoder and gram"):
+        StyleTransferTraining(encoder, style_layers=layers, moments_weight=1, style_statistic="gram", **parts)
+    with pytest.raises(ArbstyleError, match="got NormalizationNetwork"):
+        StyleTransferTraining(NormalizationNetwork(), style_layers=layers, moments_weight=1, **parts)
 
 
 @pytest.mark.parametrize("settings", [{"every_minutes": 0}, {"every_steps": 0}])

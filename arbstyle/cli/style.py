@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     save.add_argument(
         "--style-size",
         type=int,
-        default=512,
         metavar="PIXELS",
-        help="short side at which the picture is looked at (default: %(default)s)",
+        help="short side at which the picture is looked at, best that of the photos to be painted (default: "
+        "what suits the first of --photos, or photos of 512)",
     )
     save.add_argument(
         "--refine",

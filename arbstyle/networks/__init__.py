@@ -3,6 +3,7 @@
 from arbstyle.networks.norm import ConditionalInstanceNorm2d, NormRule
 from arbstyle.networks.style_encoders import (
     AdaINEncoder,
+    MomentsEncoder,
     NormalizationNetwork,
     PooledStatisticsEncoder,
     StyleBank,
@@ -24,6 +25,7 @@ __all__ = [
     "ConditionalInstanceNorm2d",
     "FastTransformer",
     "JohnsonTransformer",
+    "MomentsEncoder",
     "NormRule",
     "NormalizationNetwork",
     "PooledStatisticsEncoder",
