@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ORTHOGONALIZING_STEPS = 5
+_STEPS = 5
 _QUINTIC = 3.4445, -4.7750, 2.0315
 
 
@@ -90,7 +90,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     wide = matrix.bfloat16()
     wide = wide.T if wide.shape[0] > wide.shape[1] else wide
     wide = wide / wide.norm().clamp(min=1e-7)
-    for _ in range(ORTHOGONALIZING_STEPS):
+    for _ in range(_STEPS):
         gram = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return wide.T if matrix.shape[0] > matrix.shape[1] else wide
