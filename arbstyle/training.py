@@ -34,7 +34,7 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, resize, write_image
 from arbstyle.losses import LossTerms, PerceptualLoss, RememberedTargets, StyleStatistic, Targets
 from arbstyle.metrics import psnr
-from arbstyle.networks.style_encoders import StyleEncoder
+from arbstyle.networks.style_encoders import MomentsEncoder, StyleEncoder
 from arbstyle.networks.styler import (
     ArbitraryStyler,
     describe_styler,
@@ -91,9 +91,9 @@ class StyleTransferTraining(pl.LightningModule):
         init_from: exported model to start from.
         new_styles_only: with ``init_from`` a bank: keep all it has learned and train only the rows
             that are new.
-        moments_weight: weight of the error with which a linear layer reads the style's moments off the style
-            encoder's description, in the units of the unweighted style term. It teaches the encoder to
-            see what the loss will judge by.
+        moments_weight: weight of the error with which a linear layer reads the style's moments off the
+            description of a :class:`~arbstyle.networks.MomentsEncoder`, in the units of the unweighted
+            style term. It teaches the encoder to see what the loss will judge by.
         paint: ``False``: train the encoder by that alone, many times as fast.
         remember_targets: make the loss's targets once for each crop and keep them in memory: half the
             loss's time saved where ``data.variants`` is small.
@@ -193,15 +193,14 @@ class StyleTransferTraining(pl.LightningModule):
                 row.requires_grad_(True)
 
     def _make_moments_reader(self) -> nn.Linear:
-        described = self.styler.style_encoder.description_size
-        if not described or self.loss.style_statistic != "moments":
+        encoder = self.styler.style_encoder
+        if not isinstance(encoder, MomentsEncoder) or self.loss.style_statistic != "moments":
             raise ArbstyleError(
-                "moments_weight needs a style encoder with a description, such as MomentsEncoder, and "
-                f"style_statistic moments, got {type(self.styler.style_encoder).__name__} and "
-                f"{self.loss.style_statistic}"
+                "moments_weight needs style encoder MomentsEncoder and style_statistic moments, got "
+                f"{type(encoder).__name__} and {self.loss.style_statistic}"
             )
         channels = sum(self.loss.encoder.channels[layer] for layer in self.loss.style_layers)
-        reader = nn.Linear(described, 2 * channels)
+        reader = nn.Linear(encoder.description_size, 2 * channels)
         nn.init.ones_(reader.bias)  # with normalised filters every channel has mean 1
         return reader
 
@@ -291,7 +290,8 @@ class StyleTransferTraining(pl.LightningModule):
         if self.moments_reader is None:
             return style.new_zeros(())
         statistics = [each for layer in targets.style.values() for each in layer]
-        read = self.moments_reader(styler.style_encoder.describe(style)).float()
+        encoder = cast(MomentsEncoder, styler.style_encoder)
+        read = self.moments_reader(encoder.describe(style)).float()
         parts = read.split([each.shape[1] for each in statistics], dim=1)
         errors = [(part - each).square().mean() for part, each in zip(parts, statistics, strict=True)]
         return torch.stack(errors).sum()
@@ -384,7 +384,7 @@ class StyleTransferTraining(pl.LightningModule):
     def _prepare_encoder(self) -> None:
         data = getattr(self.trainer, "datamodule", None)
         batches = data.validation_batches if isinstance(data, StyleTransferData) else []
-        if batches and not self.styler.style_encoder.takes_index:
+        if batches:
             like = next(self.styler.transformer.parameters())
             self.styler.style_encoder.prepare([batch.style.to(like) for batch in batches])
 

@@ -42,16 +42,6 @@ class StyleEncoder(Described, ABC):
             N×code_size.
         """
 
-    description_size = 0
-    """Numbers in a description; 0: this encoder has none."""
-
-    def describe(self, style: Tensor) -> Tensor:
-        """What a code is made of, wider than the code: N×description_size.
-
-        Training can see to it that the moments of a style's features in the loss's network can be read off.
-        """
-        raise NotImplementedError
-
     def prepare(self, styles: Sequence[Tensor]) -> None:
         """Get to know some of the training's styles, batches N×3×h×w, before the first step."""
 
@@ -155,6 +145,7 @@ class MomentsEncoder(StyleEncoder):
             self.standardize.fit(pooled)
 
     def describe(self, style: Tensor) -> Tensor:
+        """What a style N×3×h×w in [0,1] is coded from, N×description_size."""
         statistics = self.standardize(self._pool(style))
         return torch.cat([statistics, F.silu(self.hidden(statistics))], dim=1)
 
