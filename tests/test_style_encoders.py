@@ -285,7 +285,7 @@ def test_standardized_examples_have_mean_0_and_deviations_of_about_1():
 def test_a_prepared_encoder_describes_its_examples_evenly():
     torch.manual_seed(0)
     encoder = MomentsEncoder(widths=(8, 16), depths=(2, 1), hidden=20, code_size=7)
-    assert [layer.stride[0] for layer in encoder.layers] == [1, 1, 2]
+    assert [layer.stride for layer in encoder.layers] == [(1, 1), (1, 1), (2, 2)]
     styles = random(12, 3, 32, 32) ** torch.linspace(0.3, 3, 12).view(-1, 1, 1, 1)
     linear = encoder.description_size - 20
     assert linear == 2 * (3 + 8 + 8 + 16)

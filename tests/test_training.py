@@ -538,6 +538,7 @@ def test_reading_error_is_the_style_loss_of_what_was_read():
         moments_weight=1.0,
         paint=False,
     )
+    assert module.moments_reader is not None
     torch.nn.init.zeros_(module.moments_reader.weight)
     pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features = module.loss.encoder(pictures)
@@ -654,7 +655,8 @@ def test_picture_grid_puts_every_photo_in_every_style(whole: Path):
 
 
 def test_what_cannot_be_read_is_refused():
-    parts = {"transformer": FastTransformer(8, 8, 1, 1, 4), "content_layers": {}, "vgg_weights": "random"}
+    transformer = FastTransformer(8, 8, 1, 1, 4)
+    parts: dict[str, Any] = {"transformer": transformer, "content_layers": {}, "vgg_weights": "random"}
     encoder = MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8)
     layers = {"relu1_1": 1.0}
     with pytest.raises(ArbstyleError, match="set it above 0"):
