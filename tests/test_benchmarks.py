@@ -1,4 +1,4 @@
-"""The programs behind the documents' figures still run, at toy size; what they measure is not judged here."""
+"""The programs behind the documents' figures and pictures still run, at toy size, unjudged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MODEL = REPOSITORY / "arbstyle" / "assets" / "arbstyle.safetensors"
 QUICK = ["--size", "48", "--steps", "2", "--paintings", "painting-desert"]
 PRACTICE = ["--practice", str(REPOSITORY / "examples"), "--most", "0"]
 FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY / "examples")]
@@ -56,3 +58,21 @@ def test_runs(
     monkeypatch.setattr(sys, "argv", [str(program), *words[1:], *folder])
     runpy.run_path(str(program), run_name="__main__")
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "width", "height"),
+    [
+        (["contact_sheet", "--size", "32"], 9 * 32, 7 * 32),
+        (["progress", str(MODEL), str(MODEL), "--size", "32"], 6 * 32 + 7 * 4, 4 * 32 + 5 * 4),
+    ],
+    ids=["contact_sheet", "progress"],
+)
+def test_sheets(words: list[str], width: int, height: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = REPOSITORY / "examples" / f"{words[0]}.py"
+    monkeypatch.syspath_prepend(str(program.parent))  # as Python does for a program
+    monkeypatch.setattr(sys, "argv", [str(program), *words[1:], "-o", str(tmp_path / "sheet.png")])
+    runpy.run_path(str(program), run_name="__main__")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (width, height)
+        assert sheet.getextrema() != ((255, 255),) * 3, "pictures, not only paper"
