@@ -29,7 +29,7 @@ from arbstyle.networks import (
     blend,
     interpolate,
 )
-from arbstyle.networks.transformer import _sub_pixel_conv
+from arbstyle.networks.transformer import SubPixelConv
 from arbstyle.perception import FrozenNetwork
 from arbstyle.statistics import channel_moments
 
@@ -318,10 +318,54 @@ def test_the_response_to_a_dot_is_centred_on_it(name: str):
 
 @torch.no_grad()
 def test_sub_pixels_agree_at_the_start():
-    conv = _sub_pixel_conv(6, 5)
+    conv = SubPixelConv(6, 5)
     assert conv.weight.std() > 0.01
     shuffled = F.pixel_shuffle(conv(normal(1, 6, 9, 8)), 2)
-    assert torch.equal(shuffled, F.interpolate(shuffled[..., ::2, ::2], scale_factor=2, mode="nearest"))
+    plain = F.interpolate(shuffled[..., ::2, ::2], scale_factor=2, mode="nearest")
+    torch.testing.assert_close(shuffled, plain, rtol=0, atol=1e-6)
+
+
+def some_sub_pixel_conv(factor: int = 2) -> SubPixelConv:
+    conv = SubPixelConv(4, 3, factor)
+    with torch.no_grad():
+        for i, values in enumerate(conv.parameters()):
+            values.copy_(normal(*values.shape, seed=i))
+    return conv
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("factor", [2, 3])
+def test_whatever_the_weights_sub_pixels_agree_on_flat_inputs(factor: int):
+    conv = some_sub_pixel_conv(factor)
+    shuffled = F.pixel_shuffle(conv(normal(2, 4, 1, 1).expand(-1, -1, 6, 7)), factor)
+    assert shuffled.std(dim=1).min() > 0.1, "channels differ"
+    torch.testing.assert_close(shuffled, shuffled[..., :1, :1].expand_as(shuffled), rtol=0, atol=1e-5)
+    uneven = F.pixel_shuffle(conv(normal(2, 4, 6, 7)), factor)
+    assert (uneven[..., ::factor, :] - uneven[..., 1::factor, :]).abs().mean() > 0.1
+
+
+@torch.no_grad()
+def test_sub_pixel_kernels_keep_all_but_their_sums():
+    conv = some_sub_pixel_conv()
+    x = normal(1, 4, 8, 8)
+    x -= x.mean(dim=(2, 3), keepdim=True)
+    plain = F.conv2d(x, conv.weight)  # without padding
+    difference = conv(x)[..., 1:-1, 1:-1] - plain
+    sums = F.avg_pool2d(x, 3, stride=1)  # all that the difference may depend on
+    basis = torch.cat([sums, torch.ones_like(sums[:, :1])], dim=1).flatten(2)[0].T
+    for row in difference.flatten(2)[0]:
+        fit = basis @ torch.linalg.lstsq(basis, row[:, None]).solution
+        torch.testing.assert_close(fit[:, 0], row, atol=1e-4, rtol=1e-4)
+
+
+def test_sub_pixel_gradients():
+    conv = some_sub_pixel_conv().double()
+    values = dict(conv.named_parameters())
+    x = normal(1, 4, 3, 4).double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, weight, bias: torch.func.functional_call(conv, {"weight": weight, "bias": bias}, (x,)),
+        (x, values["weight"], values["bias"]),
+    )
 
 
 @torch.no_grad()

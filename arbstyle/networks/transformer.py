@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -104,14 +105,47 @@ class StyledResidual(nn.Module):
         return x + self.second(self.first(x, parameters), parameters)
 
 
+class SubPixelConv(nn.Conv2d):
+    """3×3 convolution before a pixel shuffle (Shi et al. 2016) that leaves no grid on flat areas.
+
+    Where a flat input is answered by some sub-pixels with more than by others, every flat area shows the
+    pattern. So the kernels of one output channel are shifted to have equal sums, and share a bias; all else
+    about them is free. They start equal, as plain up-sampling (ICNR, Aitken et al. 2017).
+
+    Args:
+        inputs: channels.
+        outputs: channels after the shuffle.
+        factor: of the shuffle.
+    """
+
+    def __init__(self, inputs: int, outputs: int, factor: int = 2) -> None:
+        self.sub_pixels = factor**2
+        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect")
+        with torch.no_grad():
+            self.weight.copy_(self.weight[:: self.sub_pixels].repeat_interleave(self.sub_pixels, dim=0))
+        nn.init.zeros_(self._bias)
+
+    @property
+    def _bias(self) -> Tensor:
+        return cast(Tensor, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×inputs×H×W to N×(outputs·factor²)×H×W."""
+        kernels = self.weight.unflatten(0, (-1, self.sub_pixels))
+        means = kernels.mean(dim=(3, 4), keepdim=True)
+        even = kernels - means + means.mean(dim=1, keepdim=True)
+        bias = self._bias.unflatten(0, (-1, self.sub_pixels)).mean(dim=1).repeat_interleave(self.sub_pixels)
+        return self._conv_forward(x, even.flatten(0, 1), bias)
+
+
 class FastTransformer(TransformerNetwork):
     """Our own: every convolution at half resolution or below, most at a quarter and an eighth.
 
     Space-to-depth brings the photo to 1/4 resolution without losing a pixel; residual blocks work
     there and, for strokes wider than a few pixels, at 1/8 with a shortcut around; sub-pixel convolutions
-    bring it back (Shi et al. 2016). They start as plain up-sampling (ICNR, Aitken et al. 2017) and
-    no norm follows the last one: both keep checkerboards away. At 1/2 resolution the photo comes in
-    once more: edges finer than four pixels hardly survive the way through the quarter.
+    bring it back (Shi et al. 2016). No norm follows the last one, which keeps checkerboards away, as
+    :class:`SubPixelConv` does. At 1/2 resolution the photo comes in once more: edges finer than four pixels
+    hardly survive the way through the quarter.
 
     Args:
         width: channels at 1/4 resolution.
@@ -140,10 +174,10 @@ class FastTransformer(TransformerNetwork):
         self.up = _conv(deep_width, width, 3, bias=False)
         self.merge = StyledConv(width, width)
         self.after = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
-        self.to_fine = _sub_pixel_conv(width, fine_width)
+        self.to_fine = SubPixelConv(width, fine_width)
         self.detail = _zero_conv(3 * 2 * 2, fine_width)
         self.fine = StyledConv(fine_width, fine_width)
-        self.to_picture = _sub_pixel_conv(fine_width, 3)
+        self.to_picture = SubPixelConv(fine_width, 3)
         self.collect_sites()
 
     def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
@@ -279,16 +313,6 @@ def _zero_conv(inputs: int, outputs: int) -> nn.Conv2d:
     """Convolution that adds nothing at first, so that training decides how much it should."""
     conv = _conv(inputs, outputs, 3, bias=False)
     nn.init.zeros_(conv.weight)
-    return conv
-
-
-def _sub_pixel_conv(inputs: int, outputs: int, factor: int = 2) -> nn.Conv2d:
-    """Convolution before a pixel shuffle, started so that all sub-pixels agree (Aitken et al. 2017)."""
-    conv = _conv(inputs, outputs * factor**2, 3)
-    with torch.no_grad():
-        conv.weight.copy_(conv.weight[:: factor**2].repeat_interleave(factor**2, dim=0))
-        if conv.bias is not None:
-            conv.bias.zero_()
     return conv
 
 

@@ -1,0 +1,69 @@
+"""The model in the package does what its card says, as far as a few small pictures show."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from arbstyle.images import read_image
+from arbstyle.inference import Stylizer
+from arbstyle.metrics import psnr
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+STYLES = ("painting-desert", "painting-storm", "painting-venice", "drawing-oz")
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Stylizer:
+    return Stylizer.from_pretrained(device="cpu", precision="fp32")
+
+
+def picture(name: str, size: int) -> Tensor:
+    return read_image(EXAMPLES / f"{name}.jpg", size=size)
+
+
+def tiles(image: Tensor, side: int) -> Tensor:
+    """1×3×H×W as T×3×side×side; what is left over at the right and at the bottom is left out."""
+    return image.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
+def test_its_file_is_small():
+    assert (files("arbstyle") / "assets" / "arbstyle.safetensors").stat().st_size <= 12e6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_flat_areas_have_no_grid(stylizer: Stylizer, style: str):
+    photo = picture("photo-cat", 256)[..., :256]
+    sky = torch.linspace(0.4, 0.8, 128).view(-1, 1).expand(128, 256)
+    painted = stylizer.stylize(torch.cat([sky.expand(1, 3, -1, -1), photo], dim=2), picture(style, 256))
+    flat = tiles(painted[..., 32:96, 32:224], 32)
+    # All pixels of a tile at the same place in the squares of 4×4 that the sub-pixel layers make.
+    phases = flat.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean(dim=(0, 2, 4))
+    phases = phases - phases.mean(dim=2, keepdim=True)  # without the gradient
+    grid = phases.square().mean().sqrt()
+    assert grid * 255 < 0.4, "levels of 255"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_colours_are_the_styles(stylizer: Stylizer, style: str):
+    photo, painting = picture("photo-coffee", 160), picture(style, 160)
+    painted = stylizer.stylize(photo, painting)
+    wanted, found, before = (image.mean(dim=(2, 3)) for image in (painting, painted, photo))
+    assert (found - wanted).norm() < 0.3 * (before - wanted).norm()
+
+
+@pytest.mark.parametrize("photo", ["photo-cat", "photo-pagoda"])
+def test_a_photo_in_its_own_style_stays(stylizer: Stylizer, photo: str):
+    image = picture(photo, 256)
+    assert psnr(stylizer.stylize(image, image), image) > 22
+
+
+def test_different_styles_make_different_pictures(stylizer: Stylizer):
+    photo = picture("photo-cat", 128)
+    pictures = [stylizer.stylize(photo, picture(style, 128)) for style in STYLES]
+    for i, one in enumerate(pictures):
+        assert all((one - other).abs().mean() > 0.05 for other in pictures[:i])
