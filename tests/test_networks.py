@@ -483,7 +483,8 @@ def test_gradient_reaches_all_that_trains_and_nothing_frozen(encoder: str, trans
             assert parameter.grad is None, name
         elif parameter.grad is None or parameter.grad.norm() < 1e-5:
             unreached.add(name)
-    assert not unreached
+    # The same for all sub-pixels, and taken out again by the norm; model files have it.
+    assert not unreached - {"transformer.to_fine.bias"}
 
 
 @torch.no_grad()
