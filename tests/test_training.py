@@ -501,9 +501,6 @@ def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: No
     assert once == pytest.approx(again)
 
 
-# --- style banks --------------------------------------------------------------------------------
-
-
 # --- the style encoder alone ---------------------------------------------------------------------
 
 
@@ -548,6 +545,9 @@ def test_reading_error_is_the_style_loss_of_what_was_read():
     )
     found = module._reading_error(module.styler, pictures, module.loss.targets(None, pictures))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+# --- style banks --------------------------------------------------------------------------------
 
 
 def test_adding_a_style_trains_only_its_row(sets: Path, tmp_path: Path, quiet: None):
