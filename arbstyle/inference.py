@@ -79,6 +79,7 @@ class Stylizer:
         precision: Precision = "auto",
     ) -> None:
         self.device = choose_device(device)
+        self.precision = precision
         self.dtype = choose_dtype(precision, self.device)
         self.styler = styler.eval().requires_grad_(False).to(self.device)
         self.information = dict(information or {})
@@ -118,6 +119,12 @@ class Stylizer:
             )
         with as_file(packaged) as file:
             return cls(*load_styler(file, weights), device=device, precision=precision)
+
+    def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
+        """Pickled without its caches, as networks on the CPU; unpickled, on the same device again."""
+        styler = self.styler if self.device.type == "cpu" else copy.deepcopy(self.styler).cpu()
+        build = functools.partial(type(self), device=str(self.device), precision=self.precision)
+        return build, (styler, self.information)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -159,7 +166,7 @@ class Stylizer:
             return painted[0] if photo.dim() == 3 else painted
         return to_pil(as_float(painted))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors no training step can use
     def stylize(
         self,
         photo: Tensor,
@@ -254,7 +261,7 @@ class Stylizer:
                 "this model is a bank of numbered styles and cannot look at pictures; use the number itself"
             )
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
-        with torch.inference_mode():
+        with torch.no_grad():
             code = self._code_of(resize(picture, style_size or STYLE_SIZE))
         default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
@@ -300,7 +307,7 @@ class Stylizer:
 
     def parameters_of(self, style: StyleLike, style_size: int | None = None) -> Tensor:
         """The transformer's parameters of a style, 1×P; those of a file are kept for the next time."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return self._parameters(style, torch.empty(0), "none", style_size or STYLE_SIZE)
 
     def picture_of(self, style: StyleLike) -> Tensor | None:

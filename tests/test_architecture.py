@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
         "images", "networks", "devices", "conversion", "compositing", "style_file", "tiling", "refinement",
     },
     "batch": {"images"},
+    "transforms": {"conversion", "inference"},
     "evaluation": {
         "devices", "images", "statistics", "perception", "losses", "networks",
         "optimize", "inference", "metrics",
