@@ -39,6 +39,9 @@ from arbstyle import __version__
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, find_images, read_image, resize, write_image
 from arbstyle.inference import Stylizer, choose_device
+from arbstyle.measures import LPIPS, cfsd, color_histogram_distance, ms_ssim, normalized_style_losses
+from arbstyle.measures.content import CFSD_LAYER, MS_SSIM_MIN_SIZE
+from arbstyle.measures.lpips import find_vgg16_weights
 from arbstyle.metrics import (
     CONTENT_LAYER,
     DEEP_STYLE_LAYER,
@@ -61,10 +64,16 @@ MEASURES = (
     *(f"style_loss/{layer}" for layer in LAYERS),
     "gram_loss",
     *(f"gram_loss/{layer}" for layer in LAYERS),
+    "normalized_style_loss",
+    "color_distance",
     "content_loss",
+    "cfsd",
     "ssim",
+    "ms_ssim",
+    "lpips",
 )
-"""`style_loss` and `gram_loss` are sums over relu1_1–relu4_1; relu5_1 is reported but not in the sum."""
+"""Style and Gram losses are sums over relu1_1–relu4_1, the normalised one is the mean over these layers;
+relu5_1 is reported but has no part in them. `ms_ssim` and `lpips` are left out where they can't be had."""
 
 MIN_SIZE = 32
 """Below, relu5_1 has a single position and no standard deviation."""
@@ -115,12 +124,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A method's means over its pairs."""
+    """A method's means and medians over its pairs."""
 
     method: str
     description: str
     pairs: int
     means: dict[str, Interval]
+    medians: dict[str, float]
     seconds_median: float | None
     peak_mib: float | None
     sizes: list[str]
@@ -128,12 +138,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation. `differences` are paired: method minus `reference`, on the pairs of both."""
+    """A finished evaluation.
+
+    `differences` are paired: method minus `reference`, on the pairs of both. `measures` are those of
+    `MEASURES` that every row has; `absent` says why the others are missing.
+    """
 
     folder: Path
     pairs: list[Pair]
     methods: list[Method]
     rows: list[Row]
+    measures: list[str]
+    absent: dict[str, str]
     summaries: list[Summary]
     reference: str
     differences: dict[str, dict[str, Interval]]
@@ -215,6 +231,8 @@ def evaluate(
         pairs=pairs,
         methods=compared,
         rows=rows,
+        measures=examiner.available,
+        absent=examiner.absent,
         summaries=[_summary(method, rows) for method in compared],
         reference=reference,
         differences={
@@ -411,6 +429,7 @@ class Description:
 
     pixels: Tensor
     content: Tensor
+    structure: Tensor
     style: StyleStatistics
     delivered: tuple[int, int]
 
@@ -429,8 +448,10 @@ class Examiner:
         self._size = size
         self._digest = lru_cache(maxsize=None)(digest)
         self.encoder_digest = digest_of_module(encoder)
-        # Gram matrices; pixels and relu4_1 of a square picture.
-        bytes_per_reference = 2_500_000 + 44 * size**2
+        self._lpips, self.absent = _optional_measures(size, next(encoder.parameters()).device)
+        self.available = [name for name in MEASURES if name not in self.absent]
+        # Gram matrices; pixels, relu3_1 and relu4_1 of a square picture.
+        bytes_per_reference = 2_500_000 + 108 * size**2
         self.reference = lru_cache(maxsize=max(4, CACHE_BYTES // bytes_per_reference))(self._reference)
 
     def _reference(self, path: Path) -> Description:
@@ -446,24 +467,34 @@ class Examiner:
         return Description(
             pixels=pixels,
             content=features[CONTENT_LAYER].clone(),
+            structure=features[CFSD_LAYER].clone(),
             style=style_statistics({layer: features[layer] for layer in LAYERS}),
             delivered=delivered or (pixels.shape[-2], pixels.shape[-1]),
         )
 
     def measures(self, picture: Description, pair: Pair) -> dict[str, float]:
-        """By name, all of `MEASURES`."""
+        """By name, those of `MEASURES` that are available."""
         photo, style = self.reference(pair.content), self.reference(pair.style)
         moments = moment_style_losses(picture.style, style.style)
         grams = gram_style_losses(picture.style, style.style)
+        normalized = normalized_style_losses(picture.style, style.style)
         values = {
             "style_loss": sum(moments[layer] for layer in STYLE_LAYERS),
             **{f"style_loss/{layer}": moments[layer] for layer in LAYERS},
             "gram_loss": sum(grams[layer] for layer in STYLE_LAYERS),
             **{f"gram_loss/{layer}": grams[layer] for layer in LAYERS},
+            "normalized_style_loss": sum(normalized[layer] for layer in STYLE_LAYERS) / len(STYLE_LAYERS),
+            "color_distance": color_histogram_distance(picture.pixels, style.pixels),
             "content_loss": content_loss(picture.content, photo.content),
+            "cfsd": cfsd(picture.structure, photo.structure),
             "ssim": ssim(picture.pixels, photo.pixels),
         }
-        return {name: float(values[name]) for name in MEASURES}
+        if "ms_ssim" in self.available:
+            values["ms_ssim"] = ms_ssim(picture.pixels, photo.pixels)
+        if self._lpips is not None:
+            with torch.no_grad():
+                values["lpips"] = self._lpips(picture.pixels, photo.pixels)
+        return {name: float(values[name]) for name in self.available}
 
     def settings_digest(self, method: Method, pair: Pair) -> str:
         """Changes with whatever a picture is made from."""
@@ -476,6 +507,22 @@ class Examiner:
         return hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _optional_measures(size: int, device: torch.device) -> tuple[LPIPS | None, dict[str, str]]:
+    """The network of LPIPS if it can be had, and why measures are absent."""
+    absent = {}
+    if size < MS_SSIM_MIN_SIZE:
+        absent["ms_ssim"] = f"five scales need pictures of {MS_SSIM_MIN_SIZE} pixels, these have {size}"
+    weights = find_vgg16_weights()
+    if weights is None:
+        absent["lpips"] = "there are no VGG-16 weights on this machine: name a file in ARBSTYLE_VGG16"
+        return None, absent
+    try:
+        return LPIPS(weights).to(device), absent
+    except ArbstyleError as error:
+        absent["lpips"] = str(error)
+        return None, absent
+
+
 def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, table: ResultsTable) -> Row:
     """The row of an earlier run as far as it is still valid; what isn't is made and measured again."""
     path = method.picture(pair, report)
@@ -483,7 +530,7 @@ def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, 
     known = table.find(method.name, pair)
     seconds = peak_mib = None
     if known and known.settings == settings and path.is_file() and digest(path) == known.picture:
-        if known.encoder == examiner.encoder_digest:
+        if known.encoder == examiner.encoder_digest and set(known.measures) == set(examiner.available):
             return known
         seconds, peak_mib = known.seconds, known.peak_mib
     elif isinstance(method, GeneratingMethod):
@@ -600,7 +647,7 @@ class ResultsTable:
             style=cells["style"],
             width=int(cells["width"]),
             height=int(cells["height"]),
-            measures={name: float(cells[name]) for name in MEASURES},
+            measures={name: float(cells[name]) for name in MEASURES if cells[name]},
             seconds=float(cells["seconds"]) if cells["seconds"] else None,
             peak_mib=float(cells["peak_mib"]) if cells["peak_mib"] else None,
             picture=cells["picture"],
@@ -610,7 +657,7 @@ class ResultsTable:
 
     @staticmethod
     def _cells(row: Row) -> list[object]:
-        numbers = [*row.measures.values(), row.seconds, row.peak_mib]
+        numbers = [*(row.measures.get(name) for name in MEASURES), row.seconds, row.peak_mib]
         return [
             row.method,
             row.content,
@@ -635,8 +682,9 @@ def _summary(method: Method, rows: Sequence[Row]) -> Summary:
         pairs=len(own),
         means={
             name: paired_bootstrap([row.measures[name] for row in own], clusters=clusters)
-            for name in MEASURES
+            for name in own[0].measures
         },
+        medians={name: float(np.median([row.measures[name] for row in own])) for name in own[0].measures},
         seconds_median=float(np.median(seconds)) if seconds else None,
         peak_mib=max(peaks, default=None),
         sizes=sorted({f"{row.width}×{row.height}" for row in own}),
@@ -652,7 +700,7 @@ def _differences(method: str, reference: str, rows: Sequence[Row]) -> dict[str, 
         name: paired_bootstrap(
             [row.measures[name] for row in ours], [row.measures[name] for row in theirs], clusters=clusters
         )
-        for name in MEASURES
+        for name in ours[0].measures
     }
 
 

@@ -86,6 +86,12 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     mean leaves out a border of 5 pixels). On luminance (ITU-R BT.601), as theirs: it tells whether the
     photo's structure is still there and leaves the palette, which is meant to change, out of it.
     """
+    similarity, _ = structural_similarity(image, reference)
+    return similarity
+
+
+def structural_similarity(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM as in `ssim`, and its contrast and structure terms alone (what MS-SSIM multiplies); each N."""
     _require_equal_shapes(image, reference)
     if min(image.shape[-2:]) < SSIM_WINDOW:
         height, width = image.shape[-2:]
@@ -102,10 +108,9 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     covariance = product - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    )
-    return similarity.flatten(1).mean(dim=1)
+    contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    similarity = contrast * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return similarity.flatten(1).mean(dim=1), contrast.flatten(1).mean(dim=1)
 
 
 def luminance(image: Tensor) -> Tensor:

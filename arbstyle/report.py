@@ -26,16 +26,37 @@ HEADLINE = {
     "style_loss": "style loss",
     f"style_loss/{DEEP_STYLE_LAYER}": f"style loss, {DEEP_STYLE_LAYER}",
     "gram_loss": "Gram style loss",
+    "normalized_style_loss": "normalised style loss",
+    "color_distance": "colour distance",
     "content_loss": "content loss",
+    "cfsd": "CFSD",
     "ssim": "SSIM to the photo",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
 }
+
+TERMINAL_MEASURES = (
+    "style_loss",
+    "normalized_style_loss",
+    "content_loss",
+    "cfsd",
+    "ssim",
+    "ms_ssim",
+    "lpips",
+)
+TERMINAL_MEDIANS = ("style_loss", "normalized_style_loss")
 
 EXPLANATION = """
 Style loss: squared error of channel means and standard deviations against the style picture, summed over
-relu1_1–relu4_1. Gram style loss: the same layers, squared error of the Gram matrices. Content loss: squared
-error of relu4_1 against the photo. SSIM: structural similarity of the luminance. Losses: lower is closer;
-SSIM: higher is closer. In brackets, 95 % intervals for new photos and new styles (both resampled). The photo
-copy has perfect content and the style copy perfect style: a good result loses little on either side.
+relu1_1–relu4_1. Gram style loss: the same layers, squared error of the Gram matrices. Normalised style
+loss: that error over its upper bound (0 to 1), mean of the layers, so that no style counts more than
+another. Colour distance: Hellinger distance of the colour histograms (0 to 1). Content loss: squared error
+of relu4_1 against the photo. CFSD: divergence of the self-similarity of relu3_1. SSIM and MS-SSIM:
+structural similarity of the luminance at one and at five scales. LPIPS: learned distance to the photo. SSIM
+and MS-SSIM: higher is closer; all others: lower is closer. Below each mean the median (the mean of a loss
+can be that of a few styles), and in brackets, 95 % intervals for new photos and new styles (both
+resampled). The photo copy has perfect content and the style copy perfect style: a good result loses little
+on either side.
 """
 
 STYLESHEET = """
@@ -68,11 +89,21 @@ def write_report(evaluation: Evaluation) -> Path:
 
 
 def text_table(evaluation: Evaluation) -> str:
-    """The headline means for a terminal."""
-    lines = [["method", *HEADLINE.values(), "seconds", "peak MiB"]]
+    """The most telling means and medians for a terminal."""
+    names = [name for name in TERMINAL_MEASURES if name in evaluation.measures]
+    with_medians = [name for name in names if name in TERMINAL_MEDIANS]
+    titles = [title for name in names for title in _titles(name, name in with_medians)]
+    lines = [["method", *titles, "seconds", "peak MiB"]]
     for summary in evaluation.summaries:
-        means = [_number(summary.means[name].mean) for name in HEADLINE]
-        lines.append([summary.method, *means, _number(summary.seconds_median), _number(summary.peak_mib)])
+        cells = [
+            _number(value)
+            for name in names
+            for value in (
+                summary.means[name].mean,
+                *([summary.medians[name]] if name in with_medians else []),
+            )
+        ]
+        lines.append([summary.method, *cells, _number(summary.seconds_median), _number(summary.peak_mib)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
@@ -82,11 +113,16 @@ def text_table(evaluation: Evaluation) -> str:
     )
 
 
+def _titles(name: str, with_median: bool) -> list[str]:
+    return [HEADLINE[name], *(["median"] if with_median else [])]
+
+
 def _json(evaluation: Evaluation) -> str:
     report = {
         "date": evaluation.date,
         "environment": evaluation.environment,
         "settings": evaluation.settings,
+        "absent": evaluation.absent,
         "methods": [asdict(summary) for summary in evaluation.summaries],
         "differences": {
             "reference": evaluation.reference,
@@ -108,6 +144,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _page(evaluation: Evaluation) -> str:
+    headline = {name: title for name, title in HEADLINE.items() if name in evaluation.measures}
     others = [summary for summary in evaluation.summaries if summary.method != evaluation.reference]
     layers = {
         f"{loss}/{layer}": f"{title}, {layer}"
@@ -122,10 +159,14 @@ def _page(evaluation: Evaluation) -> str:
             f"<title>Style transfer evaluation</title><style>{STYLESHEET}</style></head><body>",
             "<h1>Style transfer evaluation</h1>",
             f"<p>{_occasion(evaluation)}</p><p>{EXPLANATION}</p>",
+            *(
+                f"<p>{escape(HEADLINE[name])} is left out: {escape(why)}.</p>"
+                for name, why in evaluation.absent.items()
+            ),
             "<h2>Means</h2>",
             _table(
-                ["method", *HEADLINE.values(), "seconds (median)", "peak MiB"],
-                (_means_row(summary, HEADLINE, with_cost=True) for summary in evaluation.summaries),
+                ["method", *headline.values(), "seconds (median)", "peak MiB"],
+                (_means_row(summary, headline, with_cost=True) for summary in evaluation.summaries),
             ),
             "<h2>By layer</h2>",
             _table(
@@ -134,11 +175,11 @@ def _page(evaluation: Evaluation) -> str:
             ),
             f"<h2>Paired differences to {escape(evaluation.reference)}</h2>",
             _table(
-                ["method", *HEADLINE.values()],
+                ["method", *headline.values()],
                 (
                     _row(
                         summary.method,
-                        (_interval(evaluation.differences[summary.method][name]) for name in HEADLINE),
+                        (_interval(evaluation.differences[summary.method][name]) for name in headline),
                     )
                     for summary in others
                 ),
@@ -171,11 +212,15 @@ def _row(method: str, cells: Iterable[str]) -> str:
 
 def _means_row(summary: Summary, names: Iterable[str], with_cost: bool = False) -> str:
     cost = [_number(summary.seconds_median), _number(summary.peak_mib)] if with_cost else []
-    return _row(summary.method, [*(_interval(summary.means[name]) for name in names), *cost])
+    means = (_interval(summary.means[name], summary.medians[name]) for name in names)
+    return _row(summary.method, [*means, *cost])
 
 
-def _interval(interval: Interval) -> str:
-    return f"{_number(interval.mean)}<small>[{_number(interval.low)}, {_number(interval.high)}]</small>"
+def _interval(interval: Interval, median: float | None = None) -> str:
+    middle = "" if median is None else f"<small>median {_number(median)}</small>"
+    return (
+        f"{_number(interval.mean)}{middle}<small>[{_number(interval.low)}, {_number(interval.high)}]</small>"
+    )
 
 
 def _number(value: float | None) -> str:

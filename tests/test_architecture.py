@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "sources": {"images"},
     "data": {"images", "sources"},
     "metrics": {"statistics", "perception"},
+    "measures": {"metrics", "perception"},
     "training": {"images", "statistics", "perception", "losses", "networks", "data", "metrics", "optimizers"},
     "training_cli": {"data", "training"},
     "conversion": {"images"},
@@ -42,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "transforms": {"conversion", "inference"},
     "evaluation": {
         "devices", "images", "statistics", "perception", "losses", "networks",
-        "optimize", "inference", "metrics",
+        "optimize", "inference", "metrics", "measures",
     },
     "report": {"images", "metrics", "evaluation"},
 }  # fmt: skip
