@@ -29,6 +29,7 @@ from arbstyle.compositing import (
 from arbstyle.conversion import PictureLike, as_bytes, as_float, as_tensor, check_picture, reduced
 from arbstyle.devices import Precision, available_bytes, choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
+from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import from_pil, read_image, resize, to_pil
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
 from arbstyle.refinement import Callback, Refiner
@@ -97,13 +98,18 @@ class Stylizer:
         precision: Precision = "auto",
         *,
         weights: str | Path | None = None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
     ) -> Stylizer:
         """Load a model.
 
         Args:
-            path: a file that 'arbstyle train' exported; ``None`` is the model that ships with the package.
+            path: a file that 'arbstyle train' exported; a folder that :meth:`save_pretrained` wrote; or
+                ``owner/name`` on the Hugging Face Hub. ``None`` is the model that ships with the package.
             device, precision: as in the constructor.
             weights: VGG weights, for the few models that contain a VGG.
+            revision, cache_dir, token: see :func:`arbstyle.hub.find_model`.
 
         Raises:
             ArbstyleError: no such model, device or precision.
@@ -111,7 +117,8 @@ class Stylizer:
         device = choose_device(device)  # before the slower part
         choose_dtype(precision, device)
         if path is not None:
-            return cls(*load_styler(path, weights), device=device, precision=precision)
+            file = find_model(path, revision=revision, cache_dir=cache_dir, token=token)
+            return cls(*load_styler(file, weights), device=device, precision=precision)
         packaged = files("arbstyle") / "assets" / "arbstyle.safetensors"
         if not packaged.is_file():
             raise ArbstyleError(
@@ -119,6 +126,16 @@ class Stylizer:
             )
         with as_file(packaged) as file:
             return cls(*load_styler(file, weights), device=device, precision=precision)
+
+    def save_pretrained(
+        self, folder: str | Path, *, license: str | None = None, datasets: Sequence[str] = ()
+    ) -> Path:
+        """Write the model, its description and a model card; see :func:`arbstyle.hub.save_folder`."""
+        return save_folder(self.styler, self.information, folder, license=license, datasets=datasets)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload the same to ``owner/name`` on the Hugging Face Hub; see :func:`arbstyle.hub.push`."""
+        return push(self.styler, self.information, repository, **options)
 
     def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
         """Pickled without its caches, as networks on the CPU; unpickled, on the same device again."""

@@ -36,7 +36,9 @@ ROOMS: dict[str, set[str]] = {
     "style_file": {"images", "networks"},
     "tiling": {"networks"},
     "refinement": {"networks", "perception", "losses"},
+    "hub": {"images", "networks"},
     "inference": {
+        "hub",
         "images", "networks", "devices", "conversion", "compositing", "style_file", "tiling", "refinement",
     },
     "batch": {"images"},
