@@ -1,0 +1,157 @@
+"""Which form an input has, and in which one the results are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from glob import glob
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import find_images
+from arbstyle.restyling.folders import Folder, FolderWriter
+from arbstyle.restyling.parts import Chunk, Part, Result, one_line
+from arbstyle.restyling.shards import Shards, ShardWriter
+from arbstyle.restyling.tables import Tables, TableWriter
+
+Form = Literal["same", "folder", "parquet", "webdataset"]
+
+TABLES = (".parquet", ".arrow")
+SHARD = ".tar"
+PART_SIZES = {"folder": 100, "parquet": 1000, "webdataset": 1000}
+"""Pictures a part. A folder's parts show in nothing but what a killed worker has to do again."""
+
+
+class Input(Protocol):
+    """A data set to read."""
+
+    @property
+    def root(self) -> str:
+        """The folder that it lies in."""
+        ...
+
+    @property
+    def image(self) -> str:
+        """The column of pictures."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """What it looks like as a table."""
+        ...
+
+    def parts(self, size: int) -> list[Part]:
+        """Cut it into parts of at most so many pictures."""
+        ...
+
+    def read(self, part: Part) -> Iterator[Chunk]:
+        """The pictures of a part."""
+        ...
+
+
+class PartWriter(Protocol):
+    """A part that is being written."""
+
+    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
+        """Add pictures; ``columns`` are those of their chunk. Returns where each one is."""
+        ...
+
+
+class Writer(Protocol):
+    """Where results go."""
+
+    def begin(self, part: Part) -> AbstractContextManager[PartWriter]:
+        """Write a part."""
+        ...
+
+
+def form_of(input: Input) -> Literal["folder", "parquet", "webdataset"]:
+    """The form in which results look like the input."""
+    if isinstance(input, Folder):
+        return "folder"
+    return "webdataset" if isinstance(input, Shards) else "parquet"
+
+
+def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
+    """Open a data set.
+
+    Args:
+        source: a folder of pictures, of tables or of shards; a file or pattern of such; or a hub name.
+        key: a column that tells a table's rows apart.
+        split: of a hub name.
+
+    Raises:
+        ArbstyleError: nothing there, or nothing that is known.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = _open_folder(path, key)
+    else:
+        files = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        found = (
+            _open_files([file.absolute() for file in files], None, key)
+            if files
+            else _open_hub(source, split, key)
+        )
+    if key and not isinstance(found, Tables):
+        raise ArbstyleError(f"--key names a column of a table, and '{source}' is none; leave it out")
+    return found
+
+
+def writer_for(input: Input, folder: Path, form: Form) -> Writer:
+    """What writes an input's results to a folder, in a form."""
+    chosen = form_of(input) if form == "same" else form
+    if chosen == "folder":
+        return FolderWriter(str(folder), input.schema, by_class=not isinstance(input, Folder))
+    if chosen == "webdataset":
+        return ShardWriter(str(folder), input.schema, input.image)
+    return TableWriter(str(folder), input.schema, input.image)
+
+
+def _open_folder(path: Path, key: str) -> Input:
+    root = path.absolute()
+    try:
+        find_images(root, recursive=True)
+    except ArbstyleError:
+        for suffix in (*TABLES, SHARD):
+            if files := sorted(file for file in root.rglob(f"*{suffix}") if not file.name.startswith(".")):
+                return _open_files(files, root, key)
+        raise ArbstyleError(
+            f"expected pictures, .parquet, .arrow or .tar files in or below '{path}', but there are none"
+        ) from None
+    return Folder.open(root)
+
+
+def _open_files(files: Sequence[Path], root: Path | None, key: str) -> Input:
+    suffixes = {file.suffix.lower() for file in files}
+    root = root or files[0].parent
+    strangers = [file for file in files if root not in file.parents]
+    if len(suffixes) > 1 or strangers or suffixes - {*TABLES, SHARD}:
+        found = ", ".join(sorted(suffixes)) or "no suffix"
+        raise ArbstyleError(
+            f"expected a folder, or .parquet, .arrow or .tar files of one folder, got {found}; "
+            "name the folder"
+        )
+    return Shards.open(root, files) if suffixes == {SHARD} else Tables.open(root, files, key)
+
+
+def _open_hub(source: str, split: str, key: str) -> Input:
+    """A set of the hub, by way of the files that ``datasets`` keeps of it."""
+    name, _, configuration = source.partition(":")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise ArbstyleError(
+            f"there is no data set '{source}': it is not a folder, a file or a pattern that matches files, "
+            "nor a hub name (owner/name or owner/name:configuration)"
+        )
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name, configuration or None, split=split)
+    except Exception as error:  # the library, its HTTP client and its file formats each raise their own
+        raise ArbstyleError(f"cannot get the data set '{source}': {one_line(error)}") from error
+    files = [Path(file["filename"]).absolute() for file in loaded.cache_files]
+    return _open_files(files, None, key)

@@ -1,0 +1,91 @@
+"""What a job is cut into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import READABLE_SUFFIXES
+
+CHUNK = 100
+"""Pictures that are read, painted and written at a time: what a worker holds in memory, and a row group."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures that one worker paints, and whose results appear together.
+
+    Attributes:
+        number: 0, 1, …
+        name: of the part's table or shard of results, without suffix.
+        count: of its pictures.
+        file: the table or shard that holds them; "" for a folder.
+        names: in a folder, relative to it.
+        start: the first row of a table; the offset in bytes in a shard.
+    """
+
+    number: int
+    name: str
+    count: int
+    file: str = ""
+    names: tuple[str, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some pictures of a part.
+
+    Attributes:
+        keys: what each is called; the draws depend on it.
+        names: what each is called as a file, with a suffix where it is known.
+        images: encoded files, or what is wrong with them.
+        columns: everything else there is about them, a row a picture.
+    """
+
+    keys: list[str]
+    names: list[str]
+    images: list[bytes | ArbstyleError]
+    columns: pa.Table
+
+
+@dataclass(frozen=True)
+class Result:
+    """A painted copy of a picture.
+
+    Attributes:
+        row: of the picture in its chunk.
+        name: as a file, with its suffix.
+        data: the encoded file.
+    """
+
+    row: int
+    name: str
+    data: bytes
+
+
+def picture_suffix(name: str) -> str:
+    """What the name of a picture ends in; "" for other names."""
+    suffix = Path(name).suffix
+    return suffix if suffix.lower() in READABLE_SUFFIXES else ""
+
+
+def result_name(name: str, copy: int, copies: int, suffix: str) -> str:
+    """What a copy of a picture is called, for the name of the picture."""
+    stem = name.removesuffix(picture_suffix(name))
+    return f"{stem}__{copy}{suffix}" if copies > 1 else f"{stem}{suffix}"
+
+
+def numbered(name: str, index: int, total: int) -> str:
+    """The name of one of several parts of a file; a single one keeps the file's."""
+    return name if total == 1 else f"{name}-{index:05d}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__

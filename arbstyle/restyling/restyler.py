@@ -1,0 +1,261 @@
+"""The one thing that paints: constructed once a process, called with pictures, without a state of its own."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from arbstyle.conversion import as_bytes
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import from_pil, resize, to_pil
+from arbstyle.inference import Stylizer
+from arbstyle.restyling.draw import Draw, draw
+from arbstyle.restyling.styles import StyleTable
+
+Format = Literal["same", "jpg", "png", "webp"]
+KeepColors = Literal["none", "luminance"]
+
+ENCODERS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}
+"""What pictures can be written as, by suffix."""
+ALIASES = {".jpeg": ".jpg", ".jfif": ".jpg", ".jpe": ".jpg", ".tiff": ".tif"}
+_KEPT_NAMES = {*ENCODERS, ".jpeg", ".tiff"}
+_SUFFIXES = {encoder: suffix for suffix, encoder in ENCODERS.items()}
+
+BATCH = 16
+"""Pictures of one size that a GPU paints at once. On a CPU one is as fast."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a painted picture looks like, besides the picture and its key.
+
+    Attributes:
+        styles: folder of a :class:`StyleTable`.
+        model: a model file; ``None`` is the packaged one.
+        seed: of the draws.
+        per_image: copies a picture, each in a style of its own.
+        strength: lowest and highest.
+        size: short side to paint at, in pixels; ``None`` is the picture's own.
+        style_size: short side at which styles are looked at.
+        keep_colors: ``luminance`` keeps the picture's colours.
+        format: ``same`` as the picture.
+        quality: of JPEG and WebP, 1 to 100.
+        device, precision: as for :class:`~arbstyle.Stylizer`; ``auto`` may differ from machine to machine.
+        vgg_weights: for models that contain a VGG.
+    """
+
+    styles: str
+    model: str | None = None
+    seed: int = 0
+    per_image: int = 1
+    strength: tuple[float, float] = (1.0, 1.0)
+    size: int | None = None
+    style_size: int = 256
+    keep_colors: KeepColors = "none"
+    format: Format = "same"
+    quality: int = 95
+    device: str = "auto"
+    precision: str = "auto"
+    vgg_weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One copy of one picture to paint: the encoded file, what its name ends in ("" if unknown), the draw."""
+
+    data: bytes
+    suffix: str
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Painted:
+    """An encoded picture, and what its name should end in."""
+
+    data: bytes
+    suffix: str
+
+
+def result_suffix(suffix: str, format: Format) -> str:
+    """What a result's name ends in, for a picture's; "" where only the picture's content tells."""
+    if format != "same":
+        return f".{format}"
+    if suffix == "" or suffix.lower() in _KEPT_NAMES:
+        return suffix
+    return ALIASES.get(suffix.lower(), ".png")
+
+
+class Restyler:
+    """Paints pictures, each in a style drawn for it.
+
+    Stateless: what a call returns depends on the recipe and the call's arguments only, so that any number of
+    them on any machines do one job. Serves ``datasets.map`` as it is (see :meth:`__call__`).
+
+    Args:
+        recipe: what to paint, and how.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.styles = StyleTable.load(Path(recipe.styles))
+        self.stylizer = Stylizer.from_pretrained(
+            recipe.model,
+            recipe.device,
+            recipe.precision,  # type: ignore[arg-type]
+            weights=recipe.vgg_weights,
+        )
+
+    def __reduce__(self) -> tuple[type[Restyler], tuple[Recipe]]:
+        return Restyler, (self.recipe,)  # other processes load the model themselves
+
+    def draws(self, key: str) -> list[Draw]:
+        """What the copies of a picture are painted with."""
+        recipe = self.recipe
+        return draw(
+            key,
+            seed=recipe.seed,
+            styles=len(self.styles.names),
+            copies=recipe.per_image,
+            strength=recipe.strength,
+        )
+
+    def record(self, key: str, draw: Draw) -> dict[str, Any]:
+        """What the manifest says of a copy."""
+        return {
+            "key": key,
+            "copy": draw.copy,
+            "style": self.styles.names[draw.style],
+            "strength": draw.strength,
+            "seed": draw.seed,
+            "model": f"{self.stylizer.name} ({self.stylizer.fingerprint})",
+        }
+
+    def paint(self, requests: Sequence[Request]) -> list[Painted | ArbstyleError]:
+        """Paint; a picture that cannot be read gives its error instead.
+
+        A picture's bits do not depend on the others: a CPU paints one after the other.
+        """
+        results: list[Painted | ArbstyleError] = [ArbstyleError("not painted")] * len(requests)
+        for numbers in self._batches(requests):
+            for number, result in zip(
+                numbers, self._paint_batch([requests[n] for n in numbers]), strict=True
+            ):
+                results[number] = result
+        return results
+
+    def _batches(self, requests: Sequence[Request]) -> Iterable[list[int]]:
+        if self.stylizer.device.type == "cpu":
+            return ([number] for number in range(len(requests)))
+        buckets = defaultdict(list)
+        for number, request in enumerate(requests):
+            buckets[_size_in_header(request.data)].append(number)
+        return (
+            numbers[start : start + BATCH]
+            for numbers in buckets.values()
+            for start in range(0, len(numbers), BATCH)
+        )
+
+    def _paint_batch(self, requests: Sequence[Request]) -> list[Painted | ArbstyleError]:
+        results: list[Painted | ArbstyleError] = []
+        for request in requests:
+            try:
+                photo, suffix = self._decode(request)
+                painted = self.stylizer.stylize(
+                    photo,
+                    self.styles.style(request.draw.style),
+                    request.draw.strength,
+                    keep_colors=self.recipe.keep_colors,
+                    style_size=self.recipe.style_size,
+                )
+                results.append(Painted(encode(painted, suffix, self.recipe.quality), suffix))
+            except ArbstyleError as error:
+                results.append(error)
+        return results
+
+    def _decode(self, request: Request) -> tuple[torch.Tensor, str]:
+        """Bytes 1×3×H×W, and the result's suffix."""
+        try:
+            with Image.open(io.BytesIO(request.data)) as image:
+                known = result_suffix(request.suffix, self.recipe.format)
+                suffix = known or _SUFFIXES.get(image.format or "", ".png")
+                photo = from_pil(image)
+        except Exception as error:  # Pillow's plug-ins raise nearly anything for a broken file
+            raise ArbstyleError(f"not a readable picture: {_reason(error, request.data)}") from error
+        if self.recipe.size is not None:
+            photo = resize(photo, self.recipe.size)
+        return as_bytes(photo), suffix
+
+    def __call__(
+        self, batch: dict[str, list[Any]], indices: Sequence[int] | None = None
+    ) -> dict[str, list[Any]]:
+        """Paint a batch of columns, as ``datasets.map(…, batched=True, with_indices=True)`` gives them.
+
+        Args:
+            batch: ``image`` holds encoded pictures as ``{"bytes", "path"}`` or bytes, or Pillow images;
+                ``key``, if there, their keys.
+            indices: keys, where there is no ``key``.
+
+        Returns:
+            the same columns, a row a copy, with painted pictures and what was drawn: ``style``, ``strength``,
+            ``seed``, and ``error`` (then the picture is ``None``).
+        """
+        keys = [str(key) for key in batch.get("key", indices if indices is not None else [])]
+        if len(keys) != len(batch["image"]):
+            raise ArbstyleError("expected keys: a column 'key', or datasets.map(…, with_indices=True)")
+        images = [_encoded(image) for image in batch["image"]]
+        rows = [(row, key, one) for row, key in enumerate(keys) for one in self.draws(key)]
+        results = self.paint([Request(*images[row], one) for row, _, one in rows])
+        columns = {name: [values[row] for row, _, _ in rows] for name, values in batch.items()}
+        records = [self.record(key, one) for _, key, one in rows]
+        columns["image"] = [
+            {"bytes": result.data, "path": None} if isinstance(result, Painted) else None
+            for result in results
+        ]
+        for name in ("style", "strength", "seed"):
+            columns[name] = [record[name] for record in records]
+        columns["error"] = [None if isinstance(result, Painted) else str(result) for result in results]
+        return columns
+
+
+def encode(pixels: torch.Tensor, suffix: str, quality: int) -> bytes:
+    """Bytes 1×3×H×W as a file; equal pixels give equal files."""
+    encoder = ENCODERS[ALIASES.get(suffix.lower(), suffix.lower())]
+    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}
+    buffer = io.BytesIO()
+    to_pil(pixels).save(buffer, encoder, **options.get(encoder, {}))
+    return buffer.getvalue()
+
+
+def _encoded(image: Any) -> tuple[bytes, str]:
+    """An image of ``datasets`` as an encoded file and the suffix of its name."""
+    if isinstance(image, Image.Image):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue(), _SUFFIXES.get(image.format or "", ".png")
+    if isinstance(image, bytes):
+        return image, ""
+    data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    return data, ""
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "of no known format"
+    return " ".join(str(error).split()).removeprefix("cannot read the Pillow image: ") or type(error).__name__
+
+
+def _size_in_header(data: bytes) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except Exception:  # it is reported when its turn comes
+        return 0, 0

@@ -1,0 +1,241 @@
+"""WebDataset shards: tar files whose members share a name up to its first dot where they belong together."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path
+from arbstyle.restyling.features import LABEL, picture_schema
+from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, numbered, one_line, picture_suffix
+
+CLASS = "cls"
+_TEXTS = {"txt", "text", "json"}
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Samples of tar files.
+
+    Attributes:
+        root: the folder that names are relative to.
+        files: ``.tar``.
+        fields: extensions of members besides the pictures, sorted.
+        numbered_classes: ``cls`` members hold numbers.
+    """
+
+    root: str
+    files: tuple[str, ...]
+    fields: tuple[str, ...]
+    numbered_classes: bool
+    image = "image"
+
+    @classmethod
+    def open(cls, root: Path, files: Sequence[Path]) -> Shards:
+        """Look into the first sample for what the others hold, too.
+
+        Raises:
+            ArbstyleError: not a tar file, or no picture in its first sample.
+        """
+        names = tuple(file.relative_to(root).as_posix() for file in files)
+        with _opened(files[0]) as tar:
+            _, members = next(_samples(tar), ("", []))
+            fields = [_extension(m.name) for m in members if not picture_suffix(m.name)]
+            if len(fields) == len(members):
+                raise ArbstyleError(f"expected a picture in the first sample of '{files[0]}', found {fields}")
+            classes = [_content(tar, m) for m in members if _extension(m.name) == CLASS]
+        return cls(str(root), names, tuple(sorted(fields)), all(text.strip().isdigit() for text in classes))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Pictures, then the other members; ``cls`` as ``label``."""
+        return picture_schema([self._field(name) for name in self.fields])
+
+    def _field(self, name: str) -> pa.Field:
+        if name == CLASS:
+            return pa.field(LABEL, pa.int64() if self.numbered_classes else pa.string())
+        return pa.field(name, pa.string() if name in _TEXTS else pa.binary())
+
+    def parts(self, size: int) -> list[Part]:
+        """Cut every shard into parts of at most so many samples; reads the headers only."""
+        parts: list[Part] = []
+        for file in self.files:
+            with _opened(Path(self.root, file)) as tar:
+                offsets = [members[0].offset for _, members in _samples(tar)]
+            starts = range(0, len(offsets), size)
+            for index, start in enumerate(starts):
+                name = numbered(str(Path(file).with_suffix("")), index, len(starts))
+                count = min(size, len(offsets) - start)
+                parts.append(Part(len(parts), name, count, file, start=offsets[start]))
+        return parts
+
+    def read(self, part: Part) -> Iterator[Chunk]:
+        """The part's samples."""
+        waiting: list[tuple[str, dict[str, bytes]]] = []
+        with _opened(Path(self.root, part.file), part.start) as tar:
+            for number, (key, members) in enumerate(_samples(tar), start=1):
+                waiting.append((key, {member.name: _content(tar, member) for member in members}))
+                if len(waiting) == CHUNK or number == part.count:
+                    yield self._chunk(waiting)
+                    waiting = []
+                if number == part.count:
+                    break
+
+    def _chunk(self, samples: Sequence[tuple[str, dict[str, bytes]]]) -> Chunk:
+        names, images = [], []
+        others: dict[str, list[object]] = {name: [] for name in self.fields}
+        for key, members in samples:
+            picture = next((name for name in members if picture_suffix(name)), None)
+            names.append(key + picture_suffix(picture or ""))
+            images.append(
+                ArbstyleError("not a readable picture: the sample holds none")
+                if picture is None
+                else members[picture]
+            )
+            found = {_extension(name): data for name, data in members.items()}
+            for name, values in others.items():
+                values.append(self._value(name, found.get(name)))
+        fields = [self._field(name) for name in self.fields]
+        arrays = [pa.array(values, field.type) for values, field in zip(others.values(), fields, strict=True)]
+        columns = (
+            pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+            if fields
+            else pa.table({"row": pa.nulls(len(samples))})
+        )
+        return Chunk([key for key, _ in samples], names, images, columns)
+
+    def _value(self, name: str, data: bytes | None) -> object:
+        kind = self._field(name).type
+        if data is None or pa.types.is_binary(kind):
+            return data
+        text = data.decode("utf-8", "replace")
+        if pa.types.is_int64(kind):
+            return int(text) if text.strip().isdigit() else None
+        return text
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes parts as tar files.
+
+    Attributes:
+        folder: to write to.
+        schema: of the input; its columns become members.
+        image: the column of pictures.
+    """
+
+    folder: str
+    schema: pa.Schema
+    image: str
+
+    @contextmanager
+    def begin(self, part: Part) -> Iterator[ShardPart]:
+        """A shard that appears when it is whole."""
+        name = f"{part.name}.tar"
+        with (
+            atomic_path(Path(self.folder, name)) as temporary,
+            tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            yield ShardPart(tar, name)
+
+
+class ShardPart:
+    """A shard that is being written."""
+
+    def __init__(self, tar: tarfile.TarFile, name: str) -> None:
+        self.tar = tar
+        self.name = name
+
+    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
+        """Add samples; returns where each one is."""
+        rows = columns.to_pylist()
+        places = []
+        for result in results:
+            suffix = picture_suffix(result.name)
+            key = webdataset_key(result.name.removesuffix(suffix))
+            for extension, data in _members(rows[result.row]).items():
+                self._add(f"{key}.{extension}", data)
+            self._add(f"{key}{suffix}", result.data)
+            places.append(f"{self.name}/{key}{suffix}")
+        return places
+
+    def _add(self, name: str, data: bytes) -> None:
+        member = tarfile.TarInfo(name)  # no time and no owner: equal contents give equal files
+        member.size = len(data)
+        self.tar.addfile(member, io.BytesIO(data))
+
+
+def webdataset_key(name: str) -> str:
+    """A name without dots in its last step: a member's extension begins at the first one."""
+    *folders, last = name.split("/")
+    return "/".join([*folders, re.sub(r"[.#]", "-", last)])
+
+
+def _members(row: dict[str, object]) -> dict[str, bytes]:
+    """Columns as members: texts and bytes by name, the label as ``cls``, all others in one ``json``."""
+    members: dict[str, bytes] = {}
+    rest = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        if name == LABEL:
+            members[CLASS] = str(value).encode()
+        elif isinstance(value, bytes):
+            members[name] = value
+        elif name in _TEXTS:
+            members[name] = str(value).encode()
+        else:
+            rest[name] = value
+    return {**members, "json": json.dumps(rest, default=str).encode()} if rest else members
+
+
+@contextmanager
+def _opened(file: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                yield tar
+    except (OSError, tarfile.TarError) as error:
+        raise ArbstyleError(f"cannot read the shard '{file}': {one_line(error)}") from error
+
+
+def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
+    """Keys with the members that share them."""
+    key = ""
+    members: list[tarfile.TarInfo] = []
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # it would remember every header
+        if not member.isfile() or Path(member.name).name.startswith("."):
+            continue
+        stem = _key(member.name)
+        if stem != key and members:
+            yield key, members
+            members = []
+        key = stem
+        members.append(member)
+    if members:
+        yield key, members
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = tar.extractfile(member)
+    return b"" if stream is None else stream.read()
+
+
+def _key(name: str) -> str:
+    *folders, last = name.split("/")
+    return "/".join([*folders, last.split(".")[0]])
+
+
+def _extension(name: str) -> str:
+    return name.rsplit("/", 1)[-1].partition(".")[2].lower()

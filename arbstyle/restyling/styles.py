@@ -1,0 +1,140 @@
+"""The styles of a data set, looked at once: a table of transformer parameters that all workers map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path, find_images
+from arbstyle.inference import Stylizer
+from arbstyle.style_file import Style
+
+STYLE_FILE_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class StyleFile:
+    """A painting, or a file of ``arbstyle style save``, and its name in the manifest."""
+
+    name: str
+    path: str
+
+
+def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
+    """Files, patterns and folders (with their subfolders) as styles, sorted by name.
+
+    Args:
+        texts: in a folder a style is called by its path below it, a file by its own name.
+
+    Raises:
+        ArbstyleError: nothing there, or two styles of one name.
+    """
+    found: dict[str, StyleFile] = {}
+    for text in texts:
+        for style in _expanded(Path(text).expanduser()):
+            other = found.setdefault(style.name, style)
+            if Path(other.path).resolve() != Path(style.path).resolve():
+                raise ArbstyleError(
+                    f"expected styles of different names, but '{other.path}' and '{style.path}' are both "
+                    f"called '{style.name}'; give the folder that holds both"
+                )
+    return [found[name] for name in sorted(found)]
+
+
+def _expanded(path: Path) -> list[StyleFile]:
+    if not path.is_dir():
+        files = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        if not files:
+            raise ArbstyleError(f"expected style pictures, but there is no file or folder '{path}'")
+        return [StyleFile(file.name, str(file.absolute())) for file in files]
+    kept = [file for file in path.rglob(f"*{STYLE_FILE_SUFFIX}") if not file.name.startswith(".")]
+    try:
+        files = [*find_images(path, recursive=True), *kept]
+    except ArbstyleError:
+        if not kept:
+            raise
+        files = kept
+    return [StyleFile(file.relative_to(path).as_posix(), str(file.absolute())) for file in files]
+
+
+@dataclass(frozen=True, eq=False)
+class StyleTable:
+    """Styles as a model knows them.
+
+    Attributes:
+        names: sorted.
+        parameters: n×P float32, mapped from the file.
+        model: fingerprint of the model.
+    """
+
+    names: tuple[str, ...]
+    parameters: np.ndarray
+    model: str
+
+    def style(self, number: int) -> Style:
+        """Style ``number`` as :class:`~arbstyle.Stylizer` takes it."""
+        row = torch.from_numpy(np.array(self.parameters[number]))[None]
+        return Style(self.names[number], torch.empty(1, 0), row, self.model, "", _NO_PICTURE)
+
+    def save(self, folder: Path) -> None:
+        """Write ``styles.npy`` and, last, ``styles.json``."""
+        with atomic_path(folder / "styles.npy") as temporary:
+            np.save(temporary, self.parameters)
+        with atomic_path(folder / "styles.json") as temporary:
+            temporary.write_text(json.dumps({"model": self.model, "names": self.names}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> StyleTable:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArbstyleError: it is not there, or damaged.
+        """
+        try:
+            about = json.loads((folder / "styles.json").read_text(encoding="utf-8"))
+            parameters = np.load(folder / "styles.npy", mmap_mode="r")
+            return cls(tuple(about["names"]), parameters, about["model"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ArbstyleError(
+                f"cannot read the table of styles in '{folder}' ({' '.join(str(error).split())}); "
+                "delete that folder to begin anew"
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a model of some fingerprint sees in a style: parameters P, or what is wrong with the file."""
+
+    name: str
+    parameters: np.ndarray | str
+    model: str
+
+
+class StyleWorker:
+    """Looks at styles: constructed once a process, called with some files at a time."""
+
+    def __init__(self, model: str | None, precision: str, size: int, vgg_weights: str | None) -> None:
+        # Always on a CPU, where all machines of a job agree.
+        self.stylizer = Stylizer.from_pretrained(model, "cpu", precision, weights=vgg_weights)  # type: ignore[arg-type]
+        self.size = size
+
+    def __call__(self, files: Sequence[StyleFile]) -> list[Look]:
+        """What the model sees in each."""
+        return [Look(file.name, self._parameters(file), self.stylizer.fingerprint) for file in files]
+
+    def _parameters(self, file: StyleFile) -> np.ndarray | str:
+        try:
+            return self.stylizer.parameters_of(file.path, self.size)[0].float().numpy()
+        except ArbstyleError as error:
+            return str(error)
+
+
+_NO_PICTURE = Image.new("RGB", (1, 1))

@@ -1,0 +1,235 @@
+"""Parquet and arrow tables with a column of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path
+from arbstyle.restyling.features import PICTURE, features_of, picture_column, schema_of
+from arbstyle.restyling.parts import (
+    CHUNK,
+    Chunk,
+    Part,
+    Result,
+    numbered,
+    one_line,
+    picture_suffix,
+)
+
+Item = TypeVar("Item")
+
+_ROW = re.compile(r"\.(?:parquet|arrow)#(\d+)$")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows of tables.
+
+    Attributes:
+        root: the folder that names are relative to.
+        files: ``.parquet`` or ``.arrow``.
+        image: the column of pictures.
+        key: a column that tells pictures apart; "" numbers the rows of each file.
+    """
+
+    root: str
+    files: tuple[str, ...]
+    image: str
+    key: str = ""
+
+    @classmethod
+    def open(cls, root: Path, files: Sequence[Path], key: str = "") -> Tables:
+        """Of some files of one schema.
+
+        Raises:
+            ArbstyleError: not tables, no column of pictures, or no column of keys.
+        """
+        schema = _schema(files[0])
+        image = picture_column(schema)
+        if image is None:
+            raise ArbstyleError(
+                f"expected a column of pictures in '{files[0]}', "
+                f"but its columns are {', '.join(schema.names)}"
+            )
+        if key and key not in schema.names:
+            raise ArbstyleError(
+                f"there is no column '{key}' in '{files[0]}'; its columns are {', '.join(schema.names)}"
+            )
+        return cls(str(root), tuple(file.relative_to(root).as_posix() for file in files), image, key)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns in their order, pictures as encoded files."""
+        schema = _schema(Path(self.root, self.files[0]))
+        position = schema.get_field_index(self.image)
+        features = features_of(schema)
+        if features:
+            features[self.image] = {"_type": "Image"}
+            return schema_of(schema.set(position, pa.field(self.image, PICTURE)), features)
+        return schema.set(position, pa.field(self.image, PICTURE))
+
+    def parts(self, size: int) -> list[Part]:
+        """Cut every file into parts of at most so many rows."""
+        parts: list[Part] = []
+        for file in self.files:
+            rows = _rows(Path(self.root, file))
+            starts = range(0, rows, size)
+            for index, start in enumerate(starts):
+                name = numbered(str(Path(file).with_suffix("")), index, len(starts))
+                parts.append(Part(len(parts), name, min(size, rows - start), file, start=start))
+        return parts
+
+    def read(self, part: Part) -> Iterator[Chunk]:
+        """The part's rows.
+
+        Raises:
+            ArbstyleError: the file has gone or is damaged.
+        """
+        file = Path(self.root, part.file)
+        tables = _read(file, part.start, part.count)
+        done = 0
+        while (table := _explained(file, lambda: next(tables, None))) is not None:
+            yield self._chunk(table, part, done)
+            done += table.num_rows
+
+    def _chunk(self, table: pa.Table, part: Part, done: int) -> Chunk:
+        if self.key:
+            keys = [str(value) for value in table[self.key].to_pylist()]
+        else:
+            keys = [f"{part.file}#{part.start + done + row}" for row in range(table.num_rows)]
+        names, images = [], []
+        for key, value in zip(keys, table[self.image].to_pylist(), strict=True):
+            data, path = (value["bytes"], value["path"]) if isinstance(value, dict) else (value, None)
+            suffix = "" if picture_suffix(key) else picture_suffix(path or "")
+            names.append(_ROW.sub(r"-\1", key) + suffix)
+            images.append(_data(data, path))
+        return Chunk(keys, names, images, table.drop_columns([self.image]))
+
+
+@dataclass(frozen=True)
+class TableWriter:
+    """Writes parts as parquet files of one schema.
+
+    Attributes:
+        folder: to write to.
+        schema: of the table.
+        image: the column of pictures.
+    """
+
+    folder: str
+    schema: pa.Schema
+    image: str
+
+    @contextmanager
+    def begin(self, part: Part) -> Iterator[TablePart]:
+        """A file that appears when it is whole."""
+        name = f"{part.name}.parquet"
+        with (
+            atomic_path(Path(self.folder, name)) as temporary,
+            pq.ParquetWriter(temporary, self.schema) as writer,
+        ):
+            yield TablePart(writer, self, name)
+
+
+class TablePart:
+    """A table that is being written."""
+
+    def __init__(self, writer: pq.ParquetWriter, settings: TableWriter, name: str) -> None:
+        self.writer = writer
+        self.settings = settings
+        self.name = name
+        self.rows = 0
+
+    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
+        """Add rows; returns where each one is."""
+        schema = self.settings.schema
+        pictures = [{"bytes": result.data, "path": Path(result.name).name} for result in results]
+        chosen = columns.take(pa.array([result.row for result in results], pa.int64()))
+        arrays = [
+            pa.array(pictures, PICTURE) if field.name == self.settings.image else _column(chosen, field)
+            for field in schema
+        ]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        first, self.rows = self.rows, self.rows + len(results)
+        return [f"{self.name}#{row}" for row in range(first, self.rows)]
+
+
+def _data(data: bytes | None, path: str | None) -> bytes | ArbstyleError:
+    if data is not None:
+        return data
+    if not path:
+        return ArbstyleError("not a readable picture: the row is empty")
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        return ArbstyleError(f"cannot read '{path}': {one_line(error)}")
+
+
+def _schema(file: Path) -> pa.Schema:
+    return _explained(file, lambda: pq.read_schema(file) if _is_parquet(file) else _arrow(file).schema)
+
+
+def _rows(file: Path) -> int:
+    return _explained(
+        file, lambda: pq.read_metadata(file).num_rows if _is_parquet(file) else _arrow(file).num_rows
+    )
+
+
+def _read(file: Path, start: int, count: int) -> Iterator[pa.Table]:
+    """Rows in tables of at most ``CHUNK``."""
+    if not _is_parquet(file):
+        table = _arrow(file).slice(start, count)
+        yield from (table.slice(row, CHUNK) for row in range(0, table.num_rows, CHUNK))
+        return
+    with pq.ParquetFile(file) as parquet:
+        groups, first = [], 0
+        skip = start
+        for group in range(parquet.num_row_groups):
+            last = first + parquet.metadata.row_group(group).num_rows
+            if last <= start:
+                skip = start - last
+            elif first < start + count:
+                groups.append(group)
+            first = last
+        wanted = count
+        for batch in parquet.iter_batches(CHUNK, row_groups=groups):
+            table = pa.Table.from_batches([batch]).slice(skip, wanted)
+            skip = max(0, skip - batch.num_rows)
+            wanted -= table.num_rows
+            if table.num_rows:
+                yield table
+
+
+def _arrow(file: Path) -> pa.Table:
+    """A table in either of arrow's formats, mapped into memory."""
+    source = pa.memory_map(str(file))
+    try:
+        return pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() == ".parquet"
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.Array:
+    column = table[field.name]
+    return (column if column.type == field.type else column.cast(field.type)).combine_chunks()
+
+
+def _explained(file: Path, read: Callable[[], Item]) -> Item:
+    try:
+        return read()
+    except (OSError, pa.ArrowException) as error:
+        raise ArbstyleError(f"cannot read '{file}': {one_line(error)}") from error

@@ -1,0 +1,323 @@
+"""Data sets in every form, read back by the libraries that others read them with."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from test_restyling import contents, manifest, noise, restyle
+
+from arbstyle import ArbstyleError
+from arbstyle.cli import main
+from arbstyle.restyling.job import plan
+from arbstyle.restyling.local import LocalEngine
+from arbstyle.restyling.restyler import Recipe, Restyler
+
+NAMES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _private_datasets_cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+        datasets.disable_progress_bars()
+        yield
+
+
+@pytest.fixture(scope="module")
+def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("paintings")
+    for number in range(3):
+        noise((64, 64), 100 + number).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tree")
+    for number, name in enumerate(NAMES):
+        (folder / name).parent.mkdir(exist_ok=True)
+        noise((32 + 8 * (number % 2), 40), number).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def painted(tree: Path, paintings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """What each picture of the tree becomes."""
+    folder = tmp_path_factory.mktemp("painted") / "out"
+    restyle(tree, paintings, folder)
+    return {name: np.asarray(Image.open(folder / name)) for name in NAMES}
+
+
+@pytest.fixture
+def table(tree: Path, tmp_path: Path) -> Path:
+    """A parquet file with columns of many types, as ``datasets`` writes it, in two row groups."""
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "picture": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "boxes": datasets.Sequence(datasets.Value("float32")),
+            "taken": datasets.Value("timestamp[us]"),
+            "about": {"who": datasets.Value("string"), "stars": datasets.Value("int16")},
+        }
+    )
+    rows = [
+        {
+            "id": name,
+            "picture": {"bytes": (tree / name).read_bytes(), "path": name},
+            "label": name.split("/")[0],
+            "boxes": [0.5] * number,
+            "taken": datetime(2020, 1, 1 + number, 12, 30),
+            "about": {"who": None if number == 1 else f"nobody {number}", "stars": number},
+        }
+        for number, name in enumerate(NAMES)
+    ]
+    folder = tmp_path / "table"
+    folder.mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train.parquet", batch_size=4)
+    return folder
+
+
+def load(kind: str, files: Path) -> datasets.Dataset:
+    return datasets.load_dataset(kind, data_files=str(files), split="train")
+
+
+# --- trees and tables ---------------------------------------------------------------------------
+
+
+def test_a_tree_becomes_parquet_that_datasets_and_a_torchvision_loop_read(
+    tree: Path, paintings: Path, painted: dict[str, np.ndarray], tmp_path: Path
+):
+    out = tmp_path / "out"
+    words = ["dataset", str(tree), "--styles", str(paintings), "-o", str(out), "--to", "parquet"]
+    assert main([*words, "--style-size", "64", "--part-size", "4", "--workers", "1"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["data-00000.parquet", "data-00001.parquet"]
+    loaded = load("parquet", out / "*.parquet")
+    assert loaded.features["label"].names == ["cat", "dog"]
+    assert [loaded.features["label"].int2str(row["label"]) for row in loaded] == ["cat"] * 3 + ["dog"] * 3
+    for name, row in zip(NAMES, loaded, strict=True):
+        assert np.array_equal(np.asarray(row["image"]), painted[name])
+    assert len(datasets.load_dataset(str(out), split="train")) == len(NAMES)
+
+    # A training loop learns six pictures by heart.
+    steps = torchvision.transforms.Compose(
+        [torchvision.transforms.Resize((32, 32)), torchvision.transforms.ToTensor()]
+    )
+    loaded.set_transform(
+        lambda rows: {"pixels": [steps(image) for image in rows["image"]], "label": rows["label"]}
+    )
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(30):
+        for batch in torch.utils.data.DataLoader(loaded, batch_size=6):
+            loss = torch.nn.functional.cross_entropy(model(batch["pixels"]), batch["label"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_tree_is_an_image_folder_again(tree: Path, paintings: Path, tmp_path: Path):
+    restyle(tree, paintings, tmp_path / "out")
+    folder = torchvision.datasets.ImageFolder(str(tmp_path / "out"))
+    assert folder.classes == ["cat", "dog"]
+    assert [Path(path).relative_to(tmp_path / "out").as_posix() for path, _ in folder.samples] == NAMES
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), split="train")
+    assert loaded.features["label"].names == ["cat", "dog"]
+
+
+def test_parquet_keeps_all_other_columns(table: Path, paintings: Path, tmp_path: Path):
+    job = restyle(table, paintings, tmp_path / "out", part_size=5)
+    assert [row["key"] for row in manifest(job)] == [f"train.parquet#{row}" for row in range(6)]
+    before = pq.read_table(table / "train.parquet")
+    after = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").iterdir()))
+    assert after.schema.names == before.schema.names
+    for name in set(before.schema.names) - {"picture"}:
+        assert after[name].combine_chunks() == before[name].combine_chunks()
+        assert after.schema.field(name).type == before.schema.field(name).type
+    loaded = load("parquet", tmp_path / "out" / "*.parquet")
+    assert loaded.features == load("parquet", table / "*.parquet").features
+    assert [row["picture"].size for row in loaded] == [(32 + 8 * (n % 2), 40) for n in range(6)]
+
+
+def test_a_key_column_gives_the_draws_of_the_tree(
+    table: Path, paintings: Path, painted: dict[str, np.ndarray], tmp_path: Path
+):
+    restyle(table, paintings, tmp_path / "out", key="id", per_image=1)
+    rows = load("parquet", tmp_path / "out" / "*.parquet")
+    assert all(np.array_equal(np.asarray(row["picture"]), painted[row["id"]]) for row in rows)
+
+
+def test_arrow_in_and_copies_out(table: Path, paintings: Path, tmp_path: Path):
+    saved = tmp_path / "saved"
+    load("parquet", table / "*.parquet").save_to_disk(saved)
+    restyle(saved, paintings, tmp_path / "out", per_image=2, format="jpg")
+    loaded = load("parquet", tmp_path / "out" / "*.parquet")
+    assert loaded["id"] == [name for name in NAMES for _ in range(2)]
+    assert {row["picture"].format for row in loaded} == {"JPEG"}
+
+
+def test_a_table_becomes_a_tree_by_class(table: Path, paintings: Path, tmp_path: Path):
+    restyle(table, paintings, tmp_path / "out", form="folder")
+    expected = [f"{name.split('/')[0]}/train-{row}.png" for row, name in enumerate(NAMES)]
+    assert sorted(contents(tmp_path / "out")) == sorted(expected)
+
+
+def test_keys_never_lead_out_of_the_folder(tree: Path, paintings: Path, tmp_path: Path):
+    data = (tree / NAMES[0]).read_bytes()
+    (tmp_path / "in").mkdir()
+    rows = pa.table({"image": [{"bytes": data, "path": None}], "id": ["../../a:b/../../c.png"]})
+    pq.write_table(rows, tmp_path / "in" / "x.parquet")
+    restyle(tmp_path / "in", paintings, tmp_path / "x" / "out", key="id", form="folder")
+    assert list(contents(tmp_path / "x" / "out")) == ["a-b/c.png"]
+
+
+def test_a_damaged_table_costs_its_rows(table: Path, paintings: Path, tmp_path: Path):
+    data = bytearray((table / "train.parquet").read_bytes())
+    data[5000 : len(data) // 2] = bytes(len(data) // 2 - 5000)
+    (table / "train.parquet").write_bytes(data)
+    job = plan(str(table), [str(paintings)], tmp_path / "out", LocalEngine(1), style_size=64)
+    *_, last = job.run()
+    assert last.failed > 0
+    assert last.done + last.failed == 6
+    assert [row["key"] for row in manifest(job)] == [f"train.parquet#{row}" for row in range(6)]
+    assert load("parquet", tmp_path / "out" / "*.parquet").num_rows == last.done if last.done else True
+
+
+def test_a_hub_name_is_read_by_way_of_its_cached_files(
+    table: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(datasets, "load_dataset", _from_files(table, datasets.load_dataset))
+    restyle(Path("somebody/pets:small"), paintings, tmp_path / "out", key="id", split="validation")
+    with monkeypatch.context() as patch:
+        patch.undo()
+        rows = pq.read_table(next((tmp_path / "out").iterdir()))
+    assert rows["id"].to_pylist() == NAMES
+
+
+def _from_files(table: Path, load_dataset: Any) -> Any:
+    def load(name: str, configuration: str | None, split: str) -> datasets.Dataset:
+        assert (name, configuration, split) == ("somebody/pets", "small", "validation")
+        return load_dataset("parquet", data_files={split: str(table / "*.parquet")}, split=split)
+
+    return load
+
+
+# --- shards -------------------------------------------------------------------------------------
+
+
+def test_a_tree_becomes_shards(tree: Path, paintings: Path, painted: dict[str, np.ndarray], tmp_path: Path):
+    restyle(tree, paintings, tmp_path / "out", form="webdataset", part_size=4)
+    loaded = load("webdataset", tmp_path / "out" / "*.tar")
+    assert [row["__key__"] for row in loaded] == [name.removesuffix(".png") for name in NAMES]
+    assert [row["cls"] for row in loaded] == [0, 0, 0, 1, 1, 1]
+    for name, row in zip(NAMES, loaded, strict=True):
+        assert np.array_equal(np.asarray(row["png"]), painted[name])
+
+
+@pytest.fixture
+def shards(tree: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in range(2):
+        with tarfile.open(folder / f"set-{shard}.tar", "w") as tar:
+            for number, name in enumerate(NAMES):
+                key = f"{'long/' * 30}{shard}-{number}"  # names beyond 100 characters take two headers
+                members = {"png": (tree / name).read_bytes(), "cls": str(number).encode(), "seg.bin": b"\0\1"}
+                members |= {"json": json.dumps({"n": number}).encode()} if number != 2 else {}
+                for extension, data in members.items():
+                    info = tarfile.TarInfo(f"{key}.{extension}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return folder
+
+
+def test_shards_keep_names_and_members(shards: Path, paintings: Path, tmp_path: Path):
+    job = restyle(shards, paintings, tmp_path / "out", part_size=4)
+    assert sorted(contents(tmp_path / "out")) == [
+        f"set-{shard}-{part:05}.tar" for shard in range(2) for part in range(2)
+    ]
+    restyle(shards, paintings, tmp_path / "whole")
+    assert sorted(contents(tmp_path / "whole")) == ["set-0.tar", "set-1.tar"]
+    assert len(manifest(job)) == 12
+    for shard in range(2):
+        with (
+            tarfile.open(shards / f"set-{shard}.tar") as old,
+            tarfile.open(tmp_path / "whole" / f"set-{shard}.tar") as new,
+        ):
+            assert sorted(new.getnames()) == sorted(old.getnames())
+            for name in old.getnames():
+                before, after = (tar.extractfile(name).read() for tar in (old, new))  # type: ignore[union-attr]
+                assert (before == after) != name.endswith("png")
+
+
+def test_shards_become_parquet(shards: Path, paintings: Path, tmp_path: Path):
+    restyle(shards, paintings, tmp_path / "out", form="parquet")
+    loaded = load("parquet", tmp_path / "out" / "*.parquet")
+    assert loaded["label"] == [0, 1, 2, 3, 4, 5] * 2
+    assert loaded["json"][:3] == ['{"n": 0}', '{"n": 1}', None]
+    assert loaded[0]["image"].size == (32, 40)
+
+
+def test_a_table_becomes_shards(table: Path, paintings: Path, tmp_path: Path):
+    restyle(table, paintings, tmp_path / "out", form="webdataset")
+    loaded = load("webdataset", tmp_path / "out" / "*.tar")
+    assert [row["cls"] for row in loaded] == [0, 0, 0, 1, 1, 1]
+    assert loaded[4]["json"]["about"] == {"who": "nobody 4", "stars": 4}
+    assert loaded[4]["json"]["boxes"] == [0.5] * 4
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.tar"])
+def test_files_that_are_none_are_one_line(name: str, paintings: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text("not what it is called")
+    with pytest.raises(ArbstyleError, match=f"cannot read .*{name}") as caught:
+        restyle(tmp_path / "in", paintings, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_without_pictures_says_what_it_has(paintings: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"a": [1], "b": [2]}), tmp_path / "in" / "x.parquet")
+    with pytest.raises(ArbstyleError, match="its columns are a, b"):
+        restyle(tmp_path / "in", paintings, tmp_path / "out")
+
+
+# --- datasets.map -------------------------------------------------------------------------------
+
+
+def test_the_restyler_serves_datasets_map(
+    table: Path, tree: Path, paintings: Path, painted: dict[str, np.ndarray], tmp_path: Path
+):
+    job = restyle(tree, paintings, tmp_path / "out")
+    restyler = Restyler(Recipe(styles=str(job.notes), style_size=64, device="cpu", per_image=2))
+    rows = load("parquet", table / "*.parquet").select_columns(["id", "picture", "label"])
+    rows = rows.rename_columns({"id": "key", "picture": "image"}).cast_column(
+        "image", datasets.Image(decode=False)
+    )
+    mapped = rows.map(restyler, batched=True, batch_size=4)
+    mapped = mapped.cast_column("image", datasets.Image())
+    assert mapped["label"] == [0] * 6 + [1] * 6
+    assert mapped["error"] == [None] * 12
+    styles = {row["key"]: row["style"] for row in manifest(job)}
+    for number, name in enumerate(NAMES):
+        assert mapped[2 * number]["style"] == styles[name]
+        assert mapped[2 * number + 1]["style"] != styles[name]
+        difference = np.asarray(mapped[2 * number]["image"], int) - painted[name]
+        assert np.abs(difference).max() <= 12  # here as many threads as there are
