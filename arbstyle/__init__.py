@@ -13,10 +13,11 @@ __version__ = "0.1.0"
 
 _EXPORTS = {  # public name → module that defines it
     "ArbstyleError": "arbstyle.errors",
-    "Stylizer": "arbstyle.inference",
+    "Stylizer": "arbstyle.painting",
+    "optimize": "arbstyle.optimization",
 }
 
-__all__ = ["ArbstyleError", "Stylizer", "__version__"]
+__all__ = ["ArbstyleError", "Stylizer", "__version__", "optimize"]
 
 
 def __getattr__(name: str) -> Any:

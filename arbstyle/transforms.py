@@ -16,9 +16,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from arbstyle.conversion import as_bytes, as_float
 from arbstyle.errors import ArbstyleError
-from arbstyle.inference import StyleLike, Stylizer, check_options
+from arbstyle.images import as_bytes, as_float
+from arbstyle.painting import StyleLike, Stylizer, check_options
 
 _MODES = "L", "RGB", "RGBA"
 _CHANNELS = 1, 3, 4
@@ -34,7 +34,7 @@ class RandomStylize(v2.Transform):
     Geirhos et al. 2019 (arXiv:1811.12231) trained classifiers like this, to see shapes, not textures.
 
     Args:
-        styles: pictures, style files, :class:`~arbstyle.style_file.Style` objects, or numbers of a bank. They
+        styles: pictures, style files, :class:`~arbstyle.Style` objects, or numbers of a bank. They
             are looked at once, here.
         p: probability that a sample is painted.
         strength: how far towards the style, or a range to draw from.

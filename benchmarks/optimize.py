@@ -30,7 +30,8 @@ import torchvision
 from torch import Tensor
 
 from arbstyle.images import read_image, resize, write_image
-from arbstyle.optimize import Basis, Evaluation, Optimized, Settings, optimize
+from arbstyle.optimization import Evaluation, Optimized, Settings, optimize
+from arbstyle.optimization.settings import Basis
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

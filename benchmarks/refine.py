@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from arbstyle.images import find_images, read_image, write_image
-from arbstyle.inference import Stylizer
-from arbstyle.losses import PerceptualLoss
-from arbstyle.metrics import CONTENT_LAYER, STYLE_LAYERS
-from arbstyle.optimize import Evaluation, optimize
-from arbstyle.perception import PerceptualEncoder
+from arbstyle.optimization import Evaluation, optimize
+from arbstyle.painting import Stylizer
+from arbstyle.perception import PerceptualEncoder, PerceptualLoss
+from arbstyle.perception.metrics import CONTENT_LAYER, STYLE_LAYERS
 
 
 class Clock:

@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 
 from arbstyle.images import find_images, read_image
-from arbstyle.inference import Stylizer
-from arbstyle.metrics import psnr
+from arbstyle.painting import Stylizer
+from arbstyle.perception import psnr
 
 Stylize = Callable[[torch.Tensor, torch.Tensor], object]
 
@@ -95,7 +95,7 @@ def measure_memory(args: argparse.Namespace) -> dict[str, object]:
 def measure_load(args: argparse.Namespace) -> dict[str, object]:
     """Median seconds from `import torch` to a model that can paint, each in a process of its own."""
     program = (
-        "import sys, torch, time; began = time.perf_counter(); from arbstyle.inference import Stylizer; "
+        "import sys, torch, time; began = time.perf_counter(); from arbstyle import Stylizer; "
         "Stylizer.from_pretrained(sys.argv[1] or None); print(time.perf_counter() - began)"
     )
     command = [sys.executable, "-c", program, args.model or ""]

@@ -29,12 +29,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
 
-from arbstyle.data import StyleTransferData
 from arbstyle.images import find_images
 from arbstyle.networks import AdaINTransformer
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, PerceptualEncoder
-from arbstyle.training import StyleTransferTraining
-from arbstyle.training_cli import OneLineParser, TrainingCLI
+from arbstyle.training.command_line import OneLineParser, TrainingCLI
+from arbstyle.training.data import StyleTransferData
+from arbstyle.training.module import StyleTransferTraining
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")

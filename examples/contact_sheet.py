@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from arbstyle.images import read_image, resize, write_image
-from arbstyle.inference import Stylizer
+from arbstyle.painting import Stylizer
 
 FOLDER = Path(__file__).parent
 PHOTOS = ["astronaut", "cat", "pagoda", "coffee", "rocket", "flower"]

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from contact_sheet import FOLDER, PHOTOS, STYLES, square
 from torch import Tensor
 
-from arbstyle.compositing import contact_sheet
-from arbstyle.images import read_image, write_image
-from arbstyle.inference import Stylizer
+from arbstyle.images import contact_sheet, read_image, write_image
+from arbstyle.painting import Stylizer
 
 
 def progress_sheet(models: Sequence[str], size: int) -> Tensor:

@@ -37,13 +37,14 @@ def quick_calibration(tmp_path_factory: pytest.TempPathFactory):
     """Normalise VGG filters on one tiny picture: for random weights, whose true means matter to nobody."""
     import torch
 
-    from arbstyle import images, perception
+    from arbstyle.images import write_image
+    from arbstyle.perception import filters
 
     folder = tmp_path_factory.mktemp("calibration")
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    picture = images.write_image(pixels, folder / "noise.png")
+    picture = write_image(pixels, folder / "noise.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(perception, "_calibration_files", lambda: iter([picture]))
+        patch.setattr(filters, "_calibration_files", lambda: iter([picture]))
         yield
 
 

@@ -93,7 +93,7 @@ class Gradients(pl.Callback):
 def test_gradient_reaches_everything_that_trains(
     name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from arbstyle.training import StyleTransferTraining
+    from arbstyle.training.module import StyleTransferTraining
 
     seen = Gradients()
     held: list[StyleTransferTraining] = []
@@ -102,7 +102,7 @@ def test_gradient_reaches_everything_that_trains(
         cli.trainer.callbacks.append(seen)
         held.append(cli.model)
 
-    monkeypatch.setattr("arbstyle.training_cli.TrainingCLI.before_fit", before_fit)
+    monkeypatch.setattr("arbstyle.training.command_line.TrainingCLI.before_fit", before_fit)
     assert main(["train", "fit", *arguments(name, pictures, tmp_path)]) == 0
     model = held[0]
     frozen = frozen_prefixes(model)
@@ -139,7 +139,7 @@ def test_published_recipes_that_need_no_conversion():
     ghiasi = yaml.safe_load((CONFIGS / "predictor.yaml").read_text(encoding="utf-8"))["data"][
         "style_augmentation"
     ]
-    from arbstyle.data import StyleAugmentation
+    from arbstyle.training.augmentation import StyleAugmentation
 
     assert StyleAugmentation(**ghiasi) == StyleAugmentation(
         saturation=ghiasi["saturation"], scale=ghiasi["scale"]

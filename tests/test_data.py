@@ -27,10 +27,14 @@ from lightning_fabric.utilities import move_data_to_device
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from arbstyle.data import PairLoader, StyleAugmentation, StyleBatch, StyleTransferData, crop
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image
-from arbstyle.sources import PictureSet, PictureStream, Record, Share, decode, open_pictures
+from arbstyle.training.augmentation import StyleAugmentation, crop
+from arbstyle.training.batches import PairLoader, StyleBatch
+from arbstyle.training.data import StyleTransferData
+from arbstyle.training.decoding import Record, decode
+from arbstyle.training.pictures import PictureSet, PictureStream, Share
+from arbstyle.training.sources import open_pictures
 
 SMALL = {"batch_size": 3, "crop_size": 8, "resize": 10, "style_size": 8, "style_resize": 10, "num_workers": 0}
 
@@ -973,7 +977,7 @@ def test_yaml_configuration(content: Path, style: Path) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--data", type=pl.LightningDataModule)
     config = {
-        "class_path": "arbstyle.data.StyleTransferData",
+        "class_path": "arbstyle.training.data.StyleTransferData",
         "init_args": {
             "content": str(content),
             "style": str(style),

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from arbstyle import evaluation as protocol
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
-from arbstyle.evaluation import LAYERS, MEASURES, GeneratingMethod, Row, evaluate
+from arbstyle.evaluation import evaluate, text_table, write_report
+from arbstyle.evaluation.methods import GeneratingMethod
+from arbstyle.evaluation.results import LAYERS, MEASURES, Row
 from arbstyle.images import read_image, write_image
-from arbstyle.inference import Stylizer
-from arbstyle.metrics import STYLE_LAYERS
 from arbstyle.networks import (
     ArbitraryStyler,
     FastTransformer,
@@ -34,8 +34,9 @@ from arbstyle.networks import (
     load_styler,
     save_styler,
 )
-from arbstyle.optimize import Evaluation, Optimized, Settings
-from arbstyle.report import text_table, write_report
+from arbstyle.optimization import Evaluation, Optimized, Settings
+from arbstyle.painting import Stylizer
+from arbstyle.perception.metrics import STYLE_LAYERS
 
 SIZE = 64
 
@@ -283,7 +284,7 @@ def test_ctrl_c_during_an_optimisation_leaves_no_half_done_picture(folders, enco
         best = Evaluation(1, 0, 0, 0, 0, {}, {}, (SIZE, SIZE), (SIZE, SIZE))
         return Optimized(content, [best], best, "interrupted", 0.1)
 
-    monkeypatch.setattr("arbstyle.evaluation.optimize", interrupted)
+    monkeypatch.setattr("arbstyle.evaluation.methods.optimize", interrupted)
     content, style, report = folders
     with pytest.raises(KeyboardInterrupt):
         evaluate(content, style, report, methods=["optimize:2"], size=SIZE, encoder=encoder)
@@ -403,7 +404,7 @@ def test_the_page_contains_everything_it_shows(folders, encoder):
 
 def test_a_large_evaluation_shows_a_sample(folders, encoder, monkeypatch):
     content, style, report = folders
-    monkeypatch.setattr("arbstyle.report.MAX_THUMBNAILS", 7)
+    monkeypatch.setattr("arbstyle.evaluation.report.MAX_THUMBNAILS", 7)
     page = write_report(
         evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)
     ).read_text()

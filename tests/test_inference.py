@@ -12,19 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from arbstyle.compositing import (
-    contact_sheet,
-    match_coral,
-    match_histogram,
-    region_weights,
-    transfer_luminance,
-)
-from arbstyle.conversion import as_float, as_tensor, reduced
 from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import read_image
-from arbstyle.inference import StrengthWarning, Stylizer, style_size_for
-from arbstyle.losses import LossTerms
+from arbstyle.images import as_float, as_tensor, contact_sheet, read_image, reduced
 from arbstyle.networks import (
     AdaINTransformer,
     ArbitraryStyler,
@@ -35,8 +25,13 @@ from arbstyle.networks import (
     TransformerNetwork,
     save_styler,
 )
-from arbstyle.style_file import Style
-from arbstyle.tiling import LocalRule, Moments, TiledPainter
+from arbstyle.painting import StrengthWarning, Style, Stylizer
+from arbstyle.painting.colors import match_coral, match_histogram, transfer_luminance
+from arbstyle.painting.masks import region_weights
+from arbstyle.painting.site_rules import LocalRule, Moments
+from arbstyle.painting.stylizer import style_size_for
+from arbstyle.painting.tiling import TiledPainter
+from arbstyle.perception import LossTerms
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PHOTO, PAINTING, DRAWING = (
@@ -204,7 +199,7 @@ def test_half_precision_is_close_to_full(model, photo, painted):
 
 
 def test_no_packaged_model_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr("arbstyle.inference.files", lambda package: tmp_path)
+    monkeypatch.setattr("arbstyle.painting.stylizer.files", lambda package: tmp_path)
     with pytest.raises(ArbstyleError, match="--model"):
         Stylizer.from_pretrained()
 
@@ -419,8 +414,8 @@ def test_moments_join():
 
 
 def test_large_pictures_are_tiled_without_asking(stylizer, photo, painted, monkeypatch, caplog):
-    monkeypatch.setattr("arbstyle.inference.available_bytes", lambda device: 1000)
-    monkeypatch.setattr("arbstyle.inference.DEFAULT_TILE", 64)
+    monkeypatch.setattr("arbstyle.painting.stylizer.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("arbstyle.painting.stylizer.DEFAULT_TILE", 64)
     calls: list[tuple[int, int]] = []
     tiled = stylizer.stylize(photo, PAINTING, progress=lambda done, total: calls.append((done, total)))
     assert psnr(tiled, painted) > 45

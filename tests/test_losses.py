@@ -10,8 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.losses import LossTerms, PerceptualLoss, RememberedTargets, parse_layers, total_variation
-from arbstyle.statistics import channel_moments, gram_matrix
+from arbstyle.perception import (
+    LossTerms,
+    PerceptualLoss,
+    channel_moments,
+    gram_matrix,
+    parse_layers,
+    total_variation,
+)
+from arbstyle.perception.remembered import RememberedTargets
 
 
 class TinyEncoder(nn.Module):

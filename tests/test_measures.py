@@ -16,7 +16,7 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.measures import LPIPS, cfsd, color_histogram_distance, ms_ssim, normalized_style_losses
 from arbstyle.measures.content import CFSD_POSITIONS, MS_SSIM_MIN_SIZE
 from arbstyle.measures.lpips import find_vgg16_weights
-from arbstyle.metrics import luminance, style_statistics
+from arbstyle.perception import luminance, style_statistics
 
 
 def blurred(seed: int, height: int = 200, width: int = 230, count: int = 2) -> torch.Tensor:

@@ -9,12 +9,12 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.metrics import (
+from arbstyle.evaluation import paired_bootstrap
+from arbstyle.perception import (
     content_loss,
     gram_style_losses,
     luminance,
     moment_style_losses,
-    paired_bootstrap,
     psnr,
     ssim,
     style_statistics,

@@ -30,8 +30,7 @@ from arbstyle.networks import (
     interpolate,
 )
 from arbstyle.networks.transformer import SubPixelConv
-from arbstyle.perception import FrozenNetwork
-from arbstyle.statistics import channel_moments
+from arbstyle.perception import FrozenNetwork, channel_moments
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image, read_picture, resize, write_image
-from arbstyle.losses import LossTerms, PerceptualLoss, Targets
-from arbstyle.optimize import Canvas, Evaluation, Optimized, Settings, optimize
-from arbstyle.perception import PerceptualEncoder
+from arbstyle.optimization import Evaluation, Optimized, Settings, optimize
+from arbstyle.optimization.canvas import Canvas
+from arbstyle.perception import LossTerms, PerceptualEncoder, PerceptualLoss, Targets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = {"content_layers": ["relu2_1"], "style_layers": ["relu1_1", "relu2_1:0.5"]}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from arbstyle.optimizers import Muon, orthogonalize
+from arbstyle.training.muon import Muon, orthogonalize
 
 
 def train(parameters: list[Tensor], optimizer: torch.optim.Optimizer, steps: int = 5) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from arbstyle.images import read_image
-from arbstyle.inference import Stylizer
-from arbstyle.metrics import psnr
+from arbstyle.painting import Stylizer
+from arbstyle.perception import psnr
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples"

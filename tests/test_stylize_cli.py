@@ -326,7 +326,7 @@ def test_skip_existing_goes_on(here, capsys):
 
 
 def test_an_interrupted_batch_keeps_what_is_done(here, monkeypatch, capsys):
-    from arbstyle.inference import Stylizer
+    from arbstyle.painting import Stylizer
 
     paint = Stylizer.stylize
     calls = []

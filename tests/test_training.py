@@ -27,15 +27,9 @@ from safetensors.torch import load_file
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks import FastTransformer, MomentsEncoder, NormalizationNetwork, load_styler
-from arbstyle.training import (
-    Checkpoints,
-    ForgivingWandbLogger,
-    StyleTransferTraining,
-    _WarmAverage,
-    default_loggers,
-    learning_rate_factor,
-    picture_grid,
-)
+from arbstyle.training.callbacks import Checkpoints
+from arbstyle.training.loggers import ForgivingWandbLogger, default_loggers
+from arbstyle.training.module import StyleTransferTraining, _WarmAverage, learning_rate_factor, picture_grid
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 8
@@ -318,7 +312,7 @@ def at_step(step: int, action: Callable[[], None], patch: pytest.MonkeyPatch) ->
 KILL_AT_STEP_5 = """
 import os, signal, sys
 from arbstyle.cli import main
-from arbstyle.training import StyleTransferTraining
+from arbstyle.training.module import StyleTransferTraining
 def hook(self, *args):
     if self.trainer.global_step == 5:
         os.kill(os.getpid(), signal.SIGKILL)

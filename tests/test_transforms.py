@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from arbstyle import ArbstyleError, Stylizer
 from arbstyle.images import read_image
 from arbstyle.networks import ArbitraryStyler, FastTransformer, PooledStatisticsEncoder
-from arbstyle.style_file import Style
+from arbstyle.painting import Style
 from arbstyle.transforms import RandomStylize, StylizeBatch
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -61,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arbstyle.evaluation import evaluate
-    from arbstyle.report import text_table, write_report
+    from arbstyle.evaluation import evaluate, text_table, write_report
 
     outputs = _named_folders(args.outputs)
     methods = args.methods if args.methods is not None else "" if outputs else "stylize"

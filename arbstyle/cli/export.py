@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arbstyle.errors import ArbstyleError
-    from arbstyle.training import export_checkpoint
+    from arbstyle.training.checkpoint import export_checkpoint
 
     if not args.output.endswith(".safetensors"):
         raise ArbstyleError(f"expected an output that ends in .safetensors, got {args.output}")

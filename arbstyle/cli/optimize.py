@@ -16,7 +16,7 @@ from arbstyle.errors import ArbstyleError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arbstyle.optimize import Evaluation, Optimized
+    from arbstyle.optimization import Evaluation, Optimized
 
 HELP = "paint by optimisation: style transfer, texture synthesis, reconstruction"
 
@@ -150,7 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arbstyle.images import read_picture, resize, write_image
-    from arbstyle.optimize import Settings, optimize, plot_history
+    from arbstyle.optimization import Settings, optimize, plot_history
 
     styles, style_weights = _split_weights(args.style)
     _check_outputs(args, [*filter(None, [args.content]), *styles])

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _save(args: argparse.Namespace) -> int:
     from arbstyle.errors import ArbstyleError
     from arbstyle.images import check_output_path
-    from arbstyle.inference import Stylizer, check_options
+    from arbstyle.painting import Stylizer, check_options
 
     check_options(style_size=args.style_size)
     if (args.refine is None) != (not args.photos):
@@ -82,7 +82,7 @@ def _save(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from arbstyle.errors import ArbstyleError
     from arbstyle.images import from_pil, write_image
-    from arbstyle.style_file import Style
+    from arbstyle.painting import Style
 
     if args.thumbnail and len(args.files) > 1:
         raise ArbstyleError(

@@ -19,9 +19,9 @@ from arbstyle.errors import ArbstyleError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arbstyle.batch import Job, Source, StyleChoice
     from arbstyle.images import Picture
-    from arbstyle.style_file import Style
+    from arbstyle.painting import Style
+    from arbstyle.painting.batch import Job, Source, StyleChoice
 
 HELP = "repaint photos in the style of any picture, in one forward pass"
 
@@ -147,8 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arbstyle.batch import find_sources, find_styles, output_folder, plan
-    from arbstyle.inference import StrengthWarning
+    from arbstyle.painting import StrengthWarning
+    from arbstyle.painting.batch import find_sources, find_styles, output_folder, plan
 
     _check_numbers(args)
     contents = find_sources(args.content, recursive=args.recursive, below=output_folder(args.output))
@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    from arbstyle.inference import check_options
+    from arbstyle.painting import check_options
 
     check_options(args.strength, args.keep_colors, args.style_size, args.tile)
     if args.size is not None and args.size < 16:
@@ -320,8 +320,8 @@ class _Painter:
     """The stylizer with the options of the command line."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from arbstyle.conversion import as_tensor
-        from arbstyle.inference import Stylizer
+        from arbstyle.images import as_tensor
+        from arbstyle.painting import Stylizer
 
         self.args = args
         self.stylizer = Stylizer.from_pretrained(
@@ -375,7 +375,7 @@ class _Painter:
 
     def thumbnail(self, choice: StyleChoice) -> Tensor | None:
         """The style picture of a single style, for the head of a column."""
-        from arbstyle.compositing import fit_into
+        from arbstyle.images import fit_into
 
         picture = self.stylizer.picture_of(choice.sources[0].text)
         if picture is None or len(choice.sources) > 1:
@@ -389,8 +389,7 @@ class _Painter:
 
 def _make_sheet(args: argparse.Namespace, contents: Sequence[Source], styles: Sequence[StyleChoice]) -> int:
     """One picture of many: a grid of contents × styles, or steps from style to style."""
-    from arbstyle.compositing import contact_sheet
-    from arbstyle.images import write_image
+    from arbstyle.images import contact_sheet, write_image
 
     if args.pair:
         raise ArbstyleError("--pair makes pictures one by one, --grid and --strip a sheet; give one of them")
@@ -419,8 +418,8 @@ def _check_strip(args: argparse.Namespace, styles: Sequence[StyleChoice]) -> Non
 def _place_of_sheet(
     args: argparse.Namespace, contents: Sequence[Source], styles: Sequence[StyleChoice]
 ) -> Path:
-    from arbstyle.batch import is_folder
     from arbstyle.images import check_output_path
+    from arbstyle.painting.batch import is_folder
 
     output = Path(args.output or ".")
     if is_folder(str(output)) or str(args.output).endswith("/"):
@@ -443,7 +442,7 @@ def _grid(
 def _strip(
     painter: _Painter, contents: Sequence[Source], styles: Sequence[StyleChoice]
 ) -> list[list[Tensor | None]]:
-    from arbstyle.batch import between
+    from arbstyle.painting.batch import between
 
     steps = between(styles, painter.args.strip)
     return [[painter.paint(photo, step) for step in steps] for photo in painter.small_photos(contents)]
@@ -456,8 +455,7 @@ def _read_photo(path: str, size: int | None, *, keep_bytes: bool = False) -> Pic
     """A photo with its transparency, at the size to work at."""
     import torch
 
-    from arbstyle.conversion import as_float
-    from arbstyle.images import read_picture, resize
+    from arbstyle.images import as_float, read_picture, resize
 
     photo = read_picture(path, background=None, keep_bytes=keep_bytes)
     pixels, alpha = photo.pixels, photo.alpha

@@ -9,7 +9,7 @@ HELP = "train a model on your own pictures"
 
 def run_argv(argv: Sequence[str]) -> int:
     """Run ``fit``, ``validate`` or ``--help`` of the training command line."""
-    from arbstyle.training_cli import train
+    from arbstyle.training.command_line import train
 
     train(argv)
     return 0

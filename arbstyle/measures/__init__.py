@@ -1,4 +1,4 @@
-"""Further measures of a stylised picture, one idea a file; `arbstyle.metrics` has the basic ones.
+"""Further measures of a stylised picture, one idea a file; `arbstyle.perception.metrics` has the basic ones.
 
 Every measure returns one number per picture of the batch.
 """

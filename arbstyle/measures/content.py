@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.metrics import SSIM_WINDOW, structural_similarity
+from arbstyle.perception.metrics import SSIM_WINDOW, structural_similarity
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales from fine to coarse, fitted to what people see (Wang et al. 2003)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from arbstyle.metrics import StyleStatistics
+from arbstyle.perception import StyleStatistics
 
 
 def normalized_style_losses(image: StyleStatistics, style: StyleStatistics) -> dict[str, Tensor]:

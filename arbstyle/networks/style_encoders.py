@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.described import Described
-from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork, PerceptualEncoder
-from arbstyle.statistics import channel_moments
+from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork, PerceptualEncoder, channel_moments
 
 
 class StyleEncoder(Described, ABC):

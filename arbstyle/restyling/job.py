@@ -18,7 +18,7 @@ import torch
 from arbstyle.devices import choose_dtype
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
-from arbstyle.inference import check_options
+from arbstyle.painting import check_options
 from arbstyle.restyling.folders import Folder, check_distinct
 from arbstyle.restyling.forms import PART_SIZES, Form, form_of, open_input, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine

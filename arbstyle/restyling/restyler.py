@@ -12,10 +12,9 @@ from typing import Any, Literal
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from arbstyle.conversion import as_bytes
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import from_pil, resize, to_pil
-from arbstyle.inference import Stylizer
+from arbstyle.images import as_bytes, from_pil, resize, to_pil
+from arbstyle.painting import Stylizer
 from arbstyle.restyling.draw import Draw, draw
 from arbstyle.restyling.styles import StyleTable
 

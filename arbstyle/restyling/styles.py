@@ -14,8 +14,7 @@ from PIL import Image
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, find_images
-from arbstyle.inference import Stylizer
-from arbstyle.style_file import Style
+from arbstyle.painting import Style, Stylizer
 
 STYLE_FILE_SUFFIX = ".safetensors"
 

@@ -1,0 +1,151 @@
+"""Results: a row a method and pair, in a CSV file that a later run takes up."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbstyle.evaluation.bootstrap import Interval
+from arbstyle.evaluation.pairs import Pair
+from arbstyle.images import atomic_path
+from arbstyle.perception.metrics import DEEP_STYLE_LAYER, STYLE_LAYERS
+
+LAYERS = (*STYLE_LAYERS, DEEP_STYLE_LAYER)
+MEASURES = (
+    "style_loss",
+    *(f"style_loss/{layer}" for layer in LAYERS),
+    "gram_loss",
+    *(f"gram_loss/{layer}" for layer in LAYERS),
+    "normalized_style_loss",
+    "color_distance",
+    "content_loss",
+    "cfsd",
+    "ssim",
+    "ms_ssim",
+    "lpips",
+)
+"""Style and Gram losses are sums over relu1_1–relu4_1, the normalised one is the mean over these layers;
+relu5_1 is reported but has no part in them. `ms_ssim` and `lpips` are left out where they can't be had."""
+
+MIN_SIZE = 32
+"""Below, relu5_1 has a single position and no standard deviation."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one method's picture for one pair.
+
+    `width` and `height` are those of the picture as delivered. `seconds` and `peak_mib` are only known of
+    pictures made here: wall time from pixels to pixels, style included; and the high-water mark of the
+    process's resident memory meanwhile (it includes the measuring network and the cached features; where
+    the mark can't be reset, that is outside Linux, it is that since the process began), on a GPU that of
+    its allocated memory. `picture` (the file), `settings` (what it was made from) and `encoder` (what
+    measured it) are digests by which a later run knows what is still valid.
+    """
+
+    method: str
+    content: str
+    style: str
+    width: int
+    height: int
+    measures: dict[str, float]
+    seconds: float | None
+    peak_mib: float | None
+    picture: str
+    settings: str
+    encoder: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method's means and medians over its pairs."""
+
+    method: str
+    description: str
+    pairs: int
+    means: dict[str, Interval]
+    medians: dict[str, float]
+    seconds_median: float | None
+    peak_mib: float | None
+    sizes: list[str]
+
+
+class ResultsTable:
+    """`results.csv`. Rows are appended whole as they come; those of other runs are kept."""
+
+    columns = (
+        "method",
+        "content",
+        "style",
+        "width",
+        "height",
+        *MEASURES,
+        "seconds",
+        "peak_mib",
+        "picture",
+        "settings",
+        "encoder",
+    )
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = {(row.method, row.content, row.style): row for row in self._read()}
+        self.rewrite()
+
+    def find(self, method: str, pair: Pair) -> Row | None:
+        return self._rows.get((method, pair.content.stem, pair.style.stem))
+
+    def add(self, row: Row) -> None:
+        self._rows[row.method, row.content, row.style] = row
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(self._cells(row))
+
+    def rewrite(self) -> None:
+        """Leave each row once, in the order they were first measured."""
+        with atomic_path(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows(self._cells(row) for row in self._rows.values())
+
+    def _read(self) -> Iterator[Row]:
+        if not self._path.is_file():
+            return
+        with self._path.open(newline="", encoding="utf-8") as file:
+            for cells in csv.DictReader(file):
+                try:
+                    yield self._row(cells)
+                except (KeyError, TypeError, ValueError):
+                    continue  # cut off when the machine stopped, or of another version: measured again
+
+    @staticmethod
+    def _row(cells: dict[str, str]) -> Row:
+        return Row(
+            method=cells["method"],
+            content=cells["content"],
+            style=cells["style"],
+            width=int(cells["width"]),
+            height=int(cells["height"]),
+            measures={name: float(cells[name]) for name in MEASURES if cells[name]},
+            seconds=float(cells["seconds"]) if cells["seconds"] else None,
+            peak_mib=float(cells["peak_mib"]) if cells["peak_mib"] else None,
+            picture=cells["picture"],
+            settings=cells["settings"],
+            encoder=cells["encoder"],
+        )
+
+    @staticmethod
+    def _cells(row: Row) -> list[object]:
+        numbers = [*(row.measures.get(name) for name in MEASURES), row.seconds, row.peak_mib]
+        return [
+            row.method,
+            row.content,
+            row.style,
+            row.width,
+            row.height,
+            *("" if number is None else f"{number:.7g}" for number in numbers),
+            row.picture,
+            row.settings,
+            row.encoder,
+        ]

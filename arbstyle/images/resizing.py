@@ -1,0 +1,63 @@
+"""Resizing, antialiased."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import functional
+
+from arbstyle.errors import ArbstyleError
+
+MAX_PIXELS = 512_000_000
+"""The largest picture that is decoded or resized to, in pixels: a guard against decompression bombs."""
+
+
+def resize(image: Tensor, size: int | tuple[int, int], *, edge: Literal["short", "long"] = "short") -> Tensor:
+    """Antialiased bicubic resize of N×C×H×W, clamped to [0, 1] because bicubic overshoots.
+
+    Args:
+        size: length in pixels of the `edge`, aspect ratio kept; or exactly (height, width).
+    """
+    if not isinstance(image, Tensor) or image.ndim != 4 or not image.is_floating_point():
+        raise ArbstyleError(f"expected float pictures of shape N×C×H×W, got {described(image)}")
+    height, width = image.shape[-2:]
+    wanted = (size,) if isinstance(size, int) else tuple(size)
+    if min(wanted) < 1:
+        raise ArbstyleError(f"expected a size of at least 1 pixel, got {'×'.join(map(str, wanted))}")
+    if isinstance(size, int):
+        scale = size / (min(height, width) if edge == "short" else max(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ArbstyleError(
+            f"a picture of {width}×{height} cannot be resized to {size[1]}×{size[0]}: "
+            f"that is more than {MAX_PIXELS / 1e6:g} megapixels; ask for a smaller size"
+        )
+    if (height, width) == size:
+        return image
+    resized = functional.interpolate(image.float(), size, mode="bicubic", align_corners=False, antialias=True)
+    return resized.clamp(0, 1).to(image.dtype)
+
+
+def described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {'×'.join(map(str, value.shape)) or '()'}"
+    return type(value).__name__
+
+
+def reduced(picture: Tensor, size: int) -> Tensor:
+    """Floats with a short side of ``size``; bytes are reduced as bytes, so that a large photo stays small."""
+    if picture.dtype != torch.uint8:
+        return resize(picture, size)
+    scale = size / min(picture.shape[2:])
+    target = [max(1, round(side * scale)) for side in picture.shape[2:]]
+    return F.interpolate(picture, size=target, mode="bicubic", antialias=True).float() / 255
+
+
+def fit_into(picture: Tensor, height: int, width: int) -> Tensor:
+    """Resized, aspect kept, to the largest size that fits into height × width."""
+    scale = min(height / picture.shape[2], width / picture.shape[3])
+    size = tuple(max(1, round(side * scale)) for side in picture.shape[2:])
+    return resize(picture, (size[0], size[1]))

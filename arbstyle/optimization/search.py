@@ -1,0 +1,127 @@
+"""The search for the picture of lowest loss: PyTorch's L-BFGS or Adam, counted and recorded."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from arbstyle.optimization.canvas import Canvas
+from arbstyle.optimization.history import Callback, Evaluation
+from arbstyle.optimization.settings import Settings
+from arbstyle.perception import LossTerms, PerceptualLoss, Targets
+
+HISTORY_SIZE = 20
+"""Steps that L-BFGS remembers."""
+
+LOSS_AT_START = 1e3
+"""Whatever the weights, the loss starts here: PyTorch's L-BFGS compares curvatures with a fixed number."""
+
+
+def minimize(objective: Objective, settings: Settings) -> bool:
+    """Spend the scale's budget; true if there was no way down any more."""
+    try:
+        if settings.optimizer == "adam":
+            adam = torch.optim.Adam([objective.canvas.values], lr=settings.learning_rate)
+            while True:
+                adam.step(objective)
+        return _minimize_lbfgs(objective)
+    except BudgetSpentError:
+        return False
+
+
+def _minimize_lbfgs(objective: Objective) -> bool:
+    while True:
+        lowest, left = objective.lowest, objective.left
+        lbfgs = torch.optim.LBFGS(
+            [objective.canvas.values],
+            max_iter=left,
+            max_eval=left,
+            history_size=HISTORY_SIZE,
+            tolerance_grad=0,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
+        )
+        lbfgs.step(objective)
+        # Its model of the curvature may be what misled it: only if a fresh start fails too is this a minimum.
+        if objective.lowest >= lowest:
+            return True
+
+
+class BudgetSpentError(Exception):
+    """Ends PyTorch's optimisers from inside: a line search asks for as many evaluations as it likes."""
+
+
+class NonFiniteLossError(Exception):
+    """The loss is infinite or not a number."""
+
+
+class Objective:
+    """The loss at the canvas, as the closure of PyTorch's optimisers; counts, records and keeps the best."""
+
+    def __init__(
+        self, loss: PerceptualLoss, steps: int, full_size: tuple[int, int], callback: Callback | None
+    ) -> None:
+        self.loss = loss
+        self.steps = steps
+        self.full_size = full_size
+        self.callback = callback
+        self.history: list[Evaluation] = []
+        self.best: tuple[Evaluation, Tensor] | None = None
+
+    @property
+    def left(self) -> int:
+        return self.steps - len(self.history)
+
+    def begin(self, canvas: Canvas, targets: Targets, budget: int) -> None:
+        """Turn to another scale, with a budget of evaluations; `best` stays until its first one."""
+        self.canvas = canvas
+        self.targets = targets
+        self.last = len(self.history) + budget
+        self.lowest = math.inf
+        self.factor: float | None = None
+
+    def __call__(self) -> Tensor:
+        if len(self.history) == self.last:
+            raise BudgetSpentError
+        self.canvas.zero_grad()
+        image = self.canvas()
+        terms = self.loss(image, self.targets)
+        evaluation = self._read_off(terms, image)
+        if self.factor is None:
+            self.factor = LOSS_AT_START / evaluation.total if evaluation.total else 1.0
+        objective = terms.total * self.factor
+        objective.backward()
+        self.history.append(evaluation)
+        if evaluation.total < self.lowest:
+            self.lowest = evaluation.total
+            self.best = evaluation, image.detach()
+        if self.callback is not None:
+            self.callback(evaluation, image.detach())
+        return objective.detach()
+
+    def _read_off(self, terms: LossTerms, image: Tensor) -> Evaluation:
+        names = list(terms.layers)
+        scalars = [
+            terms.content,
+            terms.style,
+            terms.tv,
+            *terms.layers.values(),
+            *terms.weighted_layers.values(),
+        ]
+        content, style, tv, *layers = torch.stack(scalars).tolist()  # at once: a GPU waits for every read
+        total = content + style + tv
+        if not math.isfinite(total):
+            raise NonFiniteLossError
+        return Evaluation(
+            number=len(self.history) + 1,
+            total=total,
+            content=content,
+            style=style,
+            tv=tv,
+            layers=dict(zip(names, layers[: len(names)], strict=True)),
+            weighted_layers=dict(zip(names, layers[len(names) :], strict=True)),
+            size=(image.shape[-2], image.shape[-1]),
+            full_size=self.full_size,
+        )

@@ -1,0 +1,556 @@
+"""Stylising with a trained model: :class:`Stylizer`, which needs no Lightning, no wandb and no VGG."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arbstyle.devices import Precision, available_bytes, choose_device, choose_dtype
+from arbstyle.errors import ArbstyleError
+from arbstyle.hub import find_model, push, save_folder
+from arbstyle.images import (
+    PictureLike,
+    as_bytes,
+    as_float,
+    as_tensor,
+    check_picture,
+    from_pil,
+    read_image,
+    reduced,
+    resize,
+    to_pil,
+)
+from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
+from arbstyle.painting.colors import KEEP_COLORS, KeepColors, match_coral, match_histogram, transfer_luminance
+from arbstyle.painting.masks import region_weights
+from arbstyle.painting.refinement import Callback, Refiner
+from arbstyle.painting.style_file import THUMBNAIL_SIDE, Style, fingerprint
+from arbstyle.painting.tiling import DEFAULT_TILE, Progress, TiledPainter, network_input
+
+logger = logging.getLogger(__name__)
+
+StyleLike = PictureLike | int | Style
+
+STYLE_SIZE = 512
+"""Short side at which a style picture is looked at where no photo says how large, in pixels."""
+
+STYLE_SIZES = 256, 2048
+"""What it is kept within where a photo does: a style is seen best at the size of what is painted."""
+
+REFINE_SIZE = 176
+"""Short side of the photos on which a style is refined: smaller is faster, and sees less of the strokes."""
+
+LARGEST_IN_ONE_PIECE = 5 * 2**30
+"""Memory in bytes that one picture may take at most, however much there is: others use the machine, too."""
+
+_COLOUR_SAMPLE = 512
+_CACHED_STYLES = 256
+
+
+class StrengthWarning(UserWarning):
+    """A strength beyond what models are trained for."""
+
+
+class Stylizer:
+    """A trained styler, ready to paint.
+
+    Args:
+        styler: the networks.
+        information: what the model's file says of itself.
+        device: ``auto`` takes cuda, else mps, else cpu.
+        precision: ``auto`` takes bf16 on a CPU that has instructions for it, else fp32. The norms compute in
+            float32 in any case, and so do the statistics that the style encoder pools.
+    """
+
+    def __init__(
+        self,
+        styler: ArbitraryStyler,
+        information: dict[str, Any] | None = None,
+        *,
+        device: str | torch.device = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision = precision
+        self.dtype = choose_dtype(precision, self.device)
+        self.styler = styler.eval().requires_grad_(False).to(self.device)
+        self.information = dict(information or {})
+        self._painter = _converted(styler.transformer, self.device, self.dtype)
+        self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
+        self._refiner = functools.lru_cache(1)(
+            functools.partial(Refiner, self.styler.transformer, self.dtype)
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        device: str | torch.device = "auto",
+        precision: Precision = "auto",
+        *,
+        weights: str | Path | None = None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+    ) -> Stylizer:
+        """Load a model.
+
+        Args:
+            path: a file that 'arbstyle train' exported; a folder that :meth:`save_pretrained` wrote; or
+                ``owner/name`` on the Hugging Face Hub. ``None`` is the model that ships with the package.
+            device, precision: as in the constructor.
+            weights: VGG weights, for the few models that contain a VGG.
+            revision, cache_dir, token: see :func:`arbstyle.hub.find_model`.
+
+        Raises:
+            ArbstyleError: no such model, device or precision.
+        """
+        device = choose_device(device)  # before the slower part
+        choose_dtype(precision, device)
+        if path is not None:
+            file = find_model(path, revision=revision, cache_dir=cache_dir, token=token)
+            return cls(*load_styler(file, weights), device=device, precision=precision)
+        packaged = files("arbstyle") / "assets" / "arbstyle.safetensors"
+        if not packaged.is_file():
+            raise ArbstyleError(
+                "no model comes with this copy of arbstyle; give one that 'arbstyle train' exports (--model)"
+            )
+        with as_file(packaged) as file:
+            return cls(*load_styler(file, weights), device=device, precision=precision)
+
+    def save_pretrained(
+        self, folder: str | Path, *, license: str | None = None, datasets: Sequence[str] = ()
+    ) -> Path:
+        """Write the model, its description and a model card; see :func:`arbstyle.hub.save_folder`."""
+        return save_folder(self.styler, self.information, folder, license=license, datasets=datasets)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload the same to ``owner/name`` on the Hugging Face Hub; see :func:`arbstyle.hub.push`."""
+        return push(self.styler, self.information, repository, **options)
+
+    def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
+        """Pickled without its caches, as networks on the CPU; unpickled, on the same device again."""
+        styler = self.styler if self.device.type == "cpu" else copy.deepcopy(self.styler).cpu()
+        build = functools.partial(type(self), device=str(self.device), precision=self.precision)
+        return build, (styler, self.information)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Tells models apart; style files carry it."""
+        return fingerprint(self.styler)
+
+    @property
+    def name(self) -> str:
+        """What the model calls itself."""
+        return str(self.information.get("name", "unnamed model"))
+
+    def __call__(
+        self,
+        photo: PictureLike,
+        style: StyleLike | Sequence[StyleLike],
+        strength: float = 1.0,
+        *,
+        size: int | None = None,
+        **options: Any,
+    ) -> Image.Image | Tensor:
+        """Paint a photo.
+
+        Args:
+            photo: a path, a Pillow image, an array H×W×3 or H×W, or a tensor N×3×H×W or 3×H×W; arrays and
+                tensors hold floats in [0,1] or bytes.
+            style: the same; or the number of a style in a bank; or a :class:`Style` or the path of one; or a
+                sequence of those for a blend or for masks.
+            strength, options: see :meth:`stylize`.
+            size: short side to work at, in pixels; the photo's own if left out.
+
+        Returns:
+            a tensor shaped like ``photo`` if that is one, else a Pillow image.
+        """
+        picture = as_tensor(photo)
+        if size is not None:
+            picture = resize(as_float(picture), size)
+        painted = self.stylize(picture, style, strength, **options)
+        if isinstance(photo, Tensor):
+            return painted[0] if photo.dim() == 3 else painted
+        return to_pil(as_float(painted))
+
+    @torch.no_grad()  # not inference_mode, whose tensors no training step can use
+    def stylize(
+        self,
+        photo: Tensor,
+        style: StyleLike | Sequence[StyleLike],
+        strength: float = 1.0,
+        *,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[PictureLike] | None = None,
+        keep_colors: KeepColors = "none",
+        style_size: int | None = None,
+        tile: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Paint photos of one size.
+
+        Args:
+            photo: N×3×H×W, floats in [0,1] or bytes.
+            style: one style for all photos, or a tensor N×3×h×w with one for each; or a sequence, blended by
+                ``weights`` or each in the region of its mask.
+            strength: 0 gives back the photo, 1 is the style, beyond 1 exaggerates.
+            weights: of the styles of a blend; equal if left out, and only their ratios matter.
+            masks: a picture a style, white where it is to be painted. What no mask covers stays the photo; a
+                last style without a mask takes that.
+            keep_colors: ``luminance`` keeps the photo's colours and paints brightness only; ``histogram`` and
+                ``coral`` give the style the photo's colours first.
+            style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
+                within ``STYLE_SIZES``.
+            tile: paint in tiles of this side; ``None`` does so only for pictures too large for the memory.
+            progress: called as tiles are done.
+
+        Returns:
+            N×3×H×W of the photo's type and device.
+
+        Raises:
+            ArbstyleError: anything out of its range, or styles, weights and masks that do not fit together.
+        """
+        check_picture(photo)
+        check_options(strength, keep_colors, style_size, tile)
+        styles: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
+        if not styles:
+            raise ArbstyleError("expected at least one style, got none")
+        if strength == 0:
+            return photo.clone()
+        style_size = style_size or style_size_for(photo)
+        if strength > 1:
+            message = f"a strength of {strength:g} is beyond 1, for which no model is trained: look twice"
+            warnings.warn(message, StrengthWarning, stacklevel=2)
+        if masks is not None and weights is not None:
+            raise ArbstyleError(
+                "masks say where each style goes, weights how much of each everywhere; give one of them"
+            )
+        targets = [self._parameters(one, photo, keep_colors, style_size) for one in styles]
+        if any(len(target) not in (1, len(photo)) for target in targets):
+            raise ArbstyleError(f"expected 1 or {len(photo)} style pictures for {len(photo)} photos")
+        if masks is None:
+            targets = [blend(targets, [1.0] * len(targets) if weights is None else weights)]
+            regions = None
+        else:
+            regions = self._regions(masks, len(targets), photo)
+        own = self._own_parameters(photo, style_size) if strength != 1 or regions is not None else None
+        finish = _Finish(strength, own is not None, keep_colors)
+        if own is not None:
+            targets = [interpolate(own, target, strength) for target in targets]
+        cover = None
+        if regions is not None and regions.shape[1] > len(targets):
+            cover = 1 - regions[:, -1:]
+            # A bank knows no style that is the photo's own.
+            targets.append(targets[-1] if own is None else own)
+        pieces = []
+        for number in range(len(photo)):
+            rows = torch.cat([target[number % len(target)][None] for target in targets])
+            pieces.append(
+                self._paint(photo[number : number + 1], rows, regions, cover, finish, tile, progress)
+            )
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def style(self, style: StyleLike, *, name: str | None = None, style_size: int | None = None) -> Style:
+        """What this model knows of a style picture, to be kept in a file and used in its place.
+
+        Args:
+            style: a picture, or a style file or :class:`Style`, which is then only checked.
+            name: to show; default: the file's.
+            style_size: as in :meth:`stylize`; default: ``STYLE_SIZE``.
+
+        Raises:
+            ArbstyleError: a number of a bank, whose model file holds it already.
+        """
+        if isinstance(style, Style) or _is_style_path(style):
+            return self._checked(style if isinstance(style, Style) else Style.load(str(style)))
+        if self.styler.style_encoder.takes_index:
+            raise ArbstyleError(
+                "this model is a bank of numbered styles and cannot look at pictures; use the number itself"
+            )
+        picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
+        with torch.no_grad():
+            code = self._code_of(resize(picture, style_size or STYLE_SIZE))
+        default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
+        thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
+        return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
+
+    def refine(
+        self,
+        style: PictureLike,
+        photos: Sequence[PictureLike],
+        steps: int = 50,
+        *,
+        name: str | None = None,
+        style_size: int | None = None,
+        vgg_weights: str | Path | None = None,
+        callback: Callback | None = None,
+    ) -> Style:
+        """Improve what the model knows of a style, for one photo or as seen on a handful.
+
+        Args:
+            style: a picture; it is what the result is measured against.
+            photos: on which it is improved, at a short side of ``REFINE_SIZE`` or less.
+            steps: of gradient descent, one photo each.
+            name: as in :meth:`style`.
+            style_size: as in :meth:`stylize`; default: what suits the first photo.
+            vgg_weights: of the network that measures; see :class:`~arbstyle.perception.PerceptualEncoder`.
+            callback: called with the number of the step and its loss.
+
+        Raises:
+            ArbstyleError: a style that is not a picture, no photo, or fewer than 1 step.
+        """
+        if isinstance(style, Style) or _is_style_path(style):
+            raise ArbstyleError(
+                "refining compares with the style picture, which a style file does not hold; give it"
+            )
+        pictures = [as_tensor(photo) for photo in photos]
+        style_size = style_size or (style_size_for(pictures[0]) if pictures else STYLE_SIZE)
+        known = self.style(style, name=name, style_size=style_size)
+        start = self.styler.parameters_of(known.code.to(self.device))
+        target = resize(as_float(as_tensor(style)), style_size)
+        small = [reduced(picture, min(REFINE_SIZE, *picture.shape[2:])) for picture in pictures]
+        refined = self._refiner(vgg_weights)(start, small, target, steps, callback)
+        return replace(known, parameters=refined.cpu())
+
+    def parameters_of(self, style: StyleLike, style_size: int | None = None) -> Tensor:
+        """The transformer's parameters of a style, 1×P; those of a file are kept for the next time."""
+        with torch.no_grad():
+            return self._parameters(style, torch.empty(0), "none", style_size or STYLE_SIZE)
+
+    def picture_of(self, style: StyleLike) -> Tensor | None:
+        """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""
+        if isinstance(style, Style) or _is_style_path(style):
+            return from_pil((style if isinstance(style, Style) else Style.load(str(style))).thumbnail)
+        if isinstance(style, int) or self.styler.style_encoder.takes_index:
+            return None
+        return as_float(as_tensor(style))
+
+    # --- styles to parameters ---------------------------------------------------------------
+
+    def _parameters(
+        self, style: StyleLike, photo: Tensor, keep_colors: KeepColors, style_size: int
+    ) -> Tensor:
+        """Parameters N×P of one style, or of one style a photo."""
+        if isinstance(style, int) or (self.styler.style_encoder.takes_index and not isinstance(style, Style)):
+            return self._parameters_of_number(style)
+        match = {"histogram": match_histogram, "coral": match_coral}.get(keep_colors)
+        if isinstance(style, Style) or _is_style_path(style):
+            if match:
+                raise ArbstyleError(
+                    f"keeping colours by '{keep_colors}' changes the style picture, and a style file holds "
+                    "none; use 'luminance', or the picture itself"
+                )
+            loaded = self._checked(style if isinstance(style, Style) else Style.load(str(style)))
+            if loaded.parameters is not None:
+                return loaded.parameters.to(self.device)
+            return self.styler.parameters_of(loaded.code.to(self.device))
+        if match is None and isinstance(style, str | os.PathLike):
+            return self._parameters_of_file(str(style), _modified(style), style_size)
+        picture = resize(as_float(as_tensor(style)), style_size)
+        if match is not None:
+            picture = _each(match, picture, reduced(photo, _COLOUR_SAMPLE))
+        return self._encode(picture)
+
+    def _encode(self, picture: Tensor) -> Tensor:
+        return self.styler.parameters_of(self._code_of(picture))
+
+    def _code_of(self, picture: Tensor) -> Tensor:
+        reduced_precision = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=reduced_precision):
+            return self.styler.encode(picture.to(self.device)).float()
+
+    def _encode_file(self, path: str, modified: int, style_size: int) -> Tensor:
+        """As a function of the file's time too, so that a cached result never outlives the file."""
+        return self._encode(read_image(path, size=style_size))
+
+    def _parameters_of_number(self, style: StyleLike) -> Tensor:
+        encoder = self.styler.style_encoder
+        known = isinstance(style, int) or (isinstance(style, str) and style.isdecimal())
+        number = int(style) if known else None  # type: ignore[arg-type]
+        if not encoder.takes_index:
+            raise ArbstyleError(f"style number {style} needs a model that is a bank of styles; use a picture")
+        if number is None:
+            raise ArbstyleError(
+                f"this model knows {encoder.code_size} styles by number; give one from 0 to "
+                f"{encoder.code_size - 1} instead of a picture"
+            )
+        return self.styler.parameters_of(self.styler.encode(torch.tensor([number], device=self.device)))
+
+    def _own_parameters(self, photo: Tensor, style_size: int) -> Tensor | None:
+        """Parameters that paint the photo as itself; none for a bank, which knows its styles only."""
+        if self.styler.style_encoder.takes_index:
+            return None
+        return self._encode(reduced(photo, style_size))
+
+    def _checked(self, style: Style) -> Style:
+        if style.model != self.fingerprint:
+            raise ArbstyleError(
+                f"the style '{style.name}' was made with another model ({style.model_name}, {style.model}) "
+                f"than this one ({self.name}, {self.fingerprint}); save it again with 'arbstyle style save'"
+            )
+        return style
+
+    # --- painting ---------------------------------------------------------------------------
+
+    def _regions(self, masks: Sequence[PictureLike], styles: int, photo: Tensor) -> Tensor:
+        if len(masks) not in (styles, styles - 1) or not masks:
+            raise ArbstyleError(
+                f"expected a mask for each of the {styles} styles (or for all but the last), got {len(masks)}"
+            )
+        height, width = photo.shape[2:]
+        weights = region_weights([as_float(as_tensor(mask)) for mask in masks], (height, width))
+        covers_all = float(weights[:, -1].max()) == 0
+        return weights[:, :-1] if len(masks) == styles and covers_all else weights
+
+    def _paint(
+        self,
+        photo: Tensor,
+        rows: Tensor,
+        regions: Tensor | None,
+        cover: Tensor | None,
+        finish: _Finish,
+        tile: int | None,
+        progress: Progress | None,
+    ) -> Tensor:
+        """Paint one photo 1×3×H×W with parameters R×P, a row a region."""
+        if tile is None and self._is_too_large(photo):
+            tile = DEFAULT_TILE
+            logger.warning(
+                "painting %d×%d pixels in tiles: in one piece they would take too much memory",
+                *_wide_high(photo),
+            )
+        if tile is None:
+            try:
+                return self._paint_whole(photo, rows, regions, cover, finish)
+            except torch.cuda.OutOfMemoryError:
+                tile = DEFAULT_TILE
+                logger.warning(
+                    "out of GPU memory in one piece: painting %d×%d pixels in tiles", *_wide_high(photo)
+                )
+        return self._paint_tiles(
+            TiledPainter(self._painter, tile), photo, rows, regions, cover, finish, progress
+        )
+
+    def _paint_whole(
+        self, photo: Tensor, rows: Tensor, regions: Tensor | None, cover: Tensor | None, finish: _Finish
+    ) -> Tensor:
+        if regions is not None:
+            one_tile = TiledPainter(self._painter, max(photo.shape[2:]) + self._painter.multiple)
+            return self._paint_tiles(one_tile, photo, rows, regions, cover, finish)
+        painted = self._painter(network_input(photo, self._painter), rows)
+        return finish(painted.to(photo.device), photo, None)
+
+    def _paint_tiles(
+        self,
+        painter: TiledPainter,
+        photo: Tensor,
+        rows: Tensor,
+        regions: Tensor | None,
+        cover: Tensor | None,
+        finish: _Finish,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        values = torch.cat([painter.find_values(photo, row[None], progress) for row in rows])
+        result = torch.empty_like(photo)
+        for box, painted in painter.paint(photo, values, regions):
+            part = None if cover is None else box.cut(cover)
+            box.cut(result).copy_(finish(painted.to(photo.device), box.cut(photo), part))
+        return result
+
+    def _is_too_large(self, photo: Tensor) -> bool:
+        needed = photo.shape[2] * photo.shape[3] * self._bytes_per_pixel
+        return needed > min(LARGEST_IN_ONE_PIECE, available_bytes(self.device) / 2)
+
+    @functools.cached_property
+    def _bytes_per_pixel(self) -> float:
+        return TiledPainter(self._painter).bytes_per_pixel()
+
+
+class _Finish:
+    """What is done to painted pixels: colours, strength, what lies outside all masks."""
+
+    def __init__(self, strength: float, own: bool, keep_colors: KeepColors) -> None:
+        # The parameters have gone from the photo's own to the style's; the pixels only make 0 exact. Where
+        # the photo has none of its own (a bank), the pixels go all the way.
+        self.amount = strength if not own else 1.0 if strength >= 1 else strength * (2 - strength)
+        self.keep_colors = keep_colors
+
+    def __call__(self, painted: Tensor, photo: Tensor, cover: Tensor | None) -> Tensor:
+        """Painted part 1×3×h×w in [0,1], the same part of the photo, and of what the masks cover 1×1×h×w."""
+        original = as_float(photo)
+        painted = painted.to(original.dtype)
+        if self.keep_colors == "luminance":
+            painted = transfer_luminance(painted, original)
+        if self.amount != 1 or cover is not None:
+            amount = self.amount if cover is None else self.amount * cover.to(original)
+            painted = (original + (painted - original) * amount).clamp(0, 1)
+        return painted if photo.is_floating_point() else as_bytes(painted)
+
+
+def style_size_for(photo: Tensor) -> int:
+    """Short side at which to look at a style for a photo N×3×H×W: the photo's, within ``STYLE_SIZES``."""
+    smallest, largest = STYLE_SIZES
+    return min(max(min(photo.shape[2:]), smallest), largest)
+
+
+def check_options(
+    strength: float = 1.0,
+    keep_colors: str = "none",
+    style_size: int | None = None,
+    tile: int | None = None,
+) -> None:
+    """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
+    if not 0 <= strength < math.inf:
+        raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
+    if keep_colors not in KEEP_COLORS:
+        raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")
+    if style_size is not None and style_size < 16:
+        raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
+    if tile is not None and tile < 64:
+        raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")
+
+
+def _converted(
+    transformer: TransformerNetwork, device: torch.device, dtype: torch.dtype
+) -> TransformerNetwork:
+    """The transformer in the format it computes in; the styler keeps its own in float32."""
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    painter = copy.deepcopy(transformer).to(device, dtype).to(memory_format=layout)
+    return painter.requires_grad_(False)
+
+
+def _each(match: Callable[[Tensor, Tensor], Tensor], style: Tensor, photo: Tensor) -> Tensor:
+    """Match each style to its photo; a single one of either goes with all of the other."""
+    count = max(len(style), len(photo))
+    pairs = ((style[i % len(style)][None], photo[i % len(photo)][None]) for i in range(count))
+    return torch.cat([match(one, reference) for one, reference in pairs])
+
+
+def _is_style_path(style: object) -> bool:
+    return isinstance(style, str | os.PathLike) and str(style).lower().endswith(".safetensors")
+
+
+def _modified(path: str | os.PathLike[str]) -> int:
+    """Time of change, or 0 for what is not there: reading says so better."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
+def _wide_high(photo: Tensor) -> tuple[int, int]:
+    return photo.shape[3], photo.shape[2]

@@ -1,0 +1,116 @@
+"""Filter normalisation: rescale VGG so that every filter's mean activation is 1 (Gatys et al. 2016)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path, find_images, read_image
+from arbstyle.perception.frozen import IMAGENET_MEAN, IMAGENET_STD
+from arbstyle.perception.vgg import Pooling, pooling_layer
+from arbstyle.perception.weights import one_line
+
+logger = logging.getLogger(__name__)
+
+MAX_SCALE_OVER_MEDIAN = 20.0
+"""A filter that hardly ever fires would get an unbounded scale and drown the others in noise."""
+
+
+def cache_directory() -> Path:
+    """Folder for what can be computed again: ``ARBSTYLE_CACHE``, else the user's cache folder."""
+    if "ARBSTYLE_CACHE" in os.environ:
+        return Path(os.environ["ARBSTYLE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arbstyle"
+
+
+def normalize_filters_in_place(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, int]:
+    """Rescale filters to mean activation 1, in place; returns how many scales were capped, by layer."""
+    means = _cached_mean_activations(features, names, pooling)
+    capped = {}
+    previous = torch.ones(3)
+    for name, module in zip(names, features, strict=True):
+        if not isinstance(module, nn.Conv2d) or module.bias is None:
+            continue
+        scale, capped[name] = _filter_scales(means[name])
+        with torch.no_grad():
+            module.weight.mul_(scale.view(-1, 1, 1, 1) / previous.view(1, -1, 1, 1))
+            module.bias.mul_(scale)
+        previous = scale
+    capped = {name: count for name, count in capped.items() if count}
+    if capped:
+        logger.info("filters that hardly ever fire, their scale capped: %s", capped)
+    return capped
+
+
+def _filter_scales(means: Tensor) -> tuple[Tensor, int]:
+    """Scales of a layer's filters, and how many of them are capped, from mean activations pictures×filters.
+
+    The inverse of a mean over few pictures comes out too large, most of all for filters that fire rarely: on
+    other pictures the layer's mean would be above 1. Leaving each picture out in turn shows by how much.
+    """
+    scales = _capped_inverse(means.mean(dim=0))
+    capped = int((scales < 1 / means.mean(dim=0)).sum())
+    if len(means) == 1:
+        return scales, capped
+    others = (means.sum(dim=0) - means).clamp_min(0) / (len(means) - 1)
+    held_out = torch.stack(
+        [(own * _capped_inverse(rest)).mean() for own, rest in zip(means, others, strict=True)]
+    )
+    return scales / held_out.mean(), capped
+
+
+def _capped_inverse(means: Tensor) -> Tensor:
+    inverse = 1 / means.clamp_min(torch.finfo(torch.float32).tiny)
+    return inverse.clamp_max(MAX_SCALE_OVER_MEDIAN * inverse.median())
+
+
+def _cached_mean_activations(
+    features: nn.Sequential, names: list[str], pooling: Pooling
+) -> dict[str, Tensor]:
+    digest = hashlib.sha256(pooling.encode())
+    for tensor in features.state_dict().values():
+        digest.update(tensor.contiguous().numpy())
+    for picture in _calibration_files():
+        digest.update(picture.read_bytes())
+    path = cache_directory() / f"activations-{digest.hexdigest()[:20]}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        means = _mean_activations(features, names, pooling)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(means, temporary)
+    except (OSError, ArbstyleError) as error:
+        logger.warning("mean activations were not cached in %s: %s", path, one_line(error))
+    return means
+
+
+@torch.no_grad()
+def _mean_activations(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, Tensor]:
+    """Mean over positions of each filter's output after its ReLU: by convolution name, pictures×filters."""
+    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    per_picture: dict[str, list[Tensor]] = {}
+    for path in _calibration_files():
+        x = (read_image(path) - mean) / std
+        for name, module in zip(names, features, strict=True):
+            x = pooling_layer(pooling)(x) if name.startswith("pool") else module(x.clone())
+            if name.startswith("relu"):
+                per_picture.setdefault(name.replace("relu", "conv"), []).append(x.mean(dim=(0, 2, 3)))
+    return {name: torch.stack(rows) for name, rows in per_picture.items()}
+
+
+def _calibration_files() -> Iterator[Path]:
+    with as_file(files("arbstyle") / "assets" / "calibration") as folder:
+        yield from find_images(folder)

@@ -1,0 +1,93 @@
+"""Targets of the loss, kept in memory for pictures that come again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from arbstyle.perception.losses import PerceptualLoss, Targets
+
+Tensors = list[Tensor]
+
+
+class RememberedTargets:
+    """Makes a loss's targets for batches of pictures, of each picture only once.
+
+    Saves two of four passes through the network where the same crops come again and again. Takes memory:
+    content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16.
+
+    Args:
+        loss: whose targets to make.
+    """
+
+    def __init__(self, loss: PerceptualLoss) -> None:
+        self.loss = loss
+        self._content = _Rows()
+        self._style = _Rows()
+
+    def __call__(self, content: Tensor | None, style: Tensor) -> Targets:
+        """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos (or none) and N×3×h×w styles."""
+
+        def make_content(photos: Tensor) -> Tensors:
+            return list(self.loss.targets(photos, None).content.values())
+
+        def make_style(styles: Tensor) -> Tensors:
+            return [x for each in self.loss.targets(None, styles).style.values() for x in each]
+
+        contents = self._content.of(content, make_content) if content is not None else []
+        statistics = self._style.of(style, make_style)
+        per_layer = len(statistics) // max(1, len(self.loss.style_layers))
+        by_layer = [tuple(statistics[i : i + per_layer]) for i in range(0, len(statistics), per_layer or 1)]
+        return Targets(
+            dict(zip(self.loss.content_layers, contents, strict=content is not None)),
+            dict(zip(self.loss.style_layers, by_layer, strict=True)),
+        )
+
+
+class _Rows:
+    """What is known of pictures, a row each, in blocks: memory in small pieces would soon be in tatters."""
+
+    rows_a_block = 64
+
+    def __init__(self) -> None:
+        self._row_of: dict[bytes, int] = {}
+        self._blocks: list[Tensors] = []
+
+    def of(self, pictures: Tensor, make: Callable[[Tensor], Tensors]) -> Tensors:
+        """One row a picture of each tensor that ``make`` makes of pictures; only new pictures go there."""
+        keys = _fingerprints(pictures)
+        new = {key: i for i, key in enumerate(keys) if key not in self._row_of}
+        if new:
+            made = make(pictures[list(new.values())])
+            for i, key in enumerate(new):
+                self._append(key, [tensor[i] for tensor in made])
+        places = [divmod(self._row_of[key], self.rows_a_block) for key in keys]
+        columns = zip(
+            *([tensor[row] for tensor in self._blocks[block]] for block, row in places), strict=True
+        )
+        return [torch.stack(column) for column in columns]
+
+    def _append(self, key: bytes, values: Tensors) -> None:
+        row = len(self._row_of) % self.rows_a_block
+        if row == 0:
+            self._blocks.append([self._empty_block(value) for value in values])
+        for tensor, value in zip(self._blocks[-1], values, strict=True):
+            tensor[row] = value
+        self._row_of[key] = len(self._row_of)
+
+    def _empty_block(self, value: Tensor) -> Tensor:
+        is_map = value.dim() == 3
+        return torch.empty(
+            (self.rows_a_block, *value.shape),
+            dtype=value.dtype,
+            device=value.device,
+            memory_format=torch.channels_last if is_map else torch.contiguous_format,
+        )
+
+
+def _fingerprints(images: Tensor) -> list[bytes]:
+    pixels = images.detach().cpu().contiguous().numpy()
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]

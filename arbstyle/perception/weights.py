@@ -1,0 +1,79 @@
+"""Where VGG's weights come from: a file, an environment variable, torchvision's download, or chance."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.perception.vgg import Network
+
+
+def load_weights(features: nn.Sequential, network: Network, weights: str | Path | None) -> None:
+    variable = f"ARBSTYLE_{network.upper()}"
+    source = weights if weights is not None else os.environ.get(variable) or None
+    if source == "random":
+        state = _random_weights(features)
+    elif source is None:
+        state = _download_weights(network, variable)
+    else:
+        state = _read_weights(Path(source), network, variable)
+    state = {key.removeprefix("features."): value.float() for key, value in state.items()}
+    expected = features.state_dict()
+    unknown = sorted(key for key in state if key not in expected and not key.startswith("classifier."))
+    wrong = sorted(key for key in expected if key not in state or state[key].shape != expected[key].shape)
+    if unknown or wrong:
+        blame = f"'{(wrong or unknown)[0]}' is {'missing or of another shape' if wrong else 'not part of it'}"
+        raise ArbstyleError(
+            f"expected {network} weights in torchvision's names, but in {source} {blame}; "
+            f"point --vgg-weights or {variable} to a file of {network} features"
+        )
+    features.load_state_dict({key: state[key] for key in expected}, strict=True, assign=True)
+
+
+def _random_weights(features: nn.Sequential) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for key, like in features.state_dict().items():
+        fan_in = like[0].numel()
+        std = (2.0 / fan_in) ** 0.5 if like.dim() == 4 else 0.0
+        state[key] = torch.randn(like.shape, generator=generator) * std
+    return state
+
+
+def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
+    import torchvision.models
+
+    published = torchvision.models.get_model_weights(network).DEFAULT  # type: ignore[attr-defined]
+    try:
+        return published.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise ArbstyleError(
+            f"could not download torchvision's {network} weights ({one_line(error)}); "
+            f"connect to the network, or point --vgg-weights or {variable} to a .safetensors or .pth file"
+        ) from error
+
+
+def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tensor]:
+    remedy = f"point --vgg-weights or {variable} to a .safetensors or .pth file of {network}"
+    if not path.is_file():
+        raise ArbstyleError(f"expected {network} weights in {path}, but there is no such file; {remedy}")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError, KeyError) as error:
+        raise ArbstyleError(f"{path} can't be read as weights ({one_line(error)}); {remedy}") from error
+    except Exception as error:  # torch.load refuses unsafe pickles with pickle.UnpicklingError among others
+        raise ArbstyleError(f"{path} is not a safe weights file ({one_line(error)}); {remedy}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ArbstyleError(f"expected a flat table of tensors in {path}, got something else; {remedy}")
+    return state
+
+
+def one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,180 @@
+"""Callbacks of a run: its speed, and its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path
+from arbstyle.training.batches import StyleBatch
+from arbstyle.training.loggers import ForgivingWandbLogger
+from arbstyle.training.machine import peak_memory_mib
+
+logger = logging.getLogger(__name__)
+
+
+def logging_interval(trainer: Any) -> int:
+    return trainer.log_every_n_steps
+
+
+class Speed(pl.Callback):
+    """Logs images a second, what part of the time went into waiting for data, and peak memory.
+
+    The time of validation is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._restart()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restart(trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._idle_since = time.monotonic()
+        self._began += self._idle_since - self._paused
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._paused = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: StyleBatch, batch_idx: int
+    ) -> None:
+        self._waited += time.monotonic() - self._idle_since
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: StyleBatch,
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch.content) * trainer.world_size
+        self._idle_since = now = time.monotonic()
+        if trainer.global_step == self._step or trainer.global_step % logging_interval(trainer):
+            return
+        pl_module.log("train/images_per_second", self._images / (now - self._began))
+        pl_module.log("train/waiting_for_data", self._waited / (now - self._began))
+        pl_module.log("train/peak_memory_mib", peak_memory_mib(pl_module.device))
+        self._restart(trainer.global_step)
+
+    def _restart(self, step: int = 0) -> None:
+        self._step, self._images, self._waited = step, 0, 0.0
+        self._began = self._idle_since = self._paused = time.monotonic()
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt`` every few minutes, at the end and when the run is told to stop; ``best.ckpt`` beside it.
+
+    Args:
+        directory: folder; default: ``checkpoints`` in the run's folder.
+        every_minutes: time between two of ``last.ckpt``.
+        every_steps: optimiser steps between two of ``last.ckpt``, in place of a time.
+        keep_best: keep the checkpoint with the lowest validation loss, too.
+        upload_best: at the end of training, hand ``best.ckpt`` to wandb as an artifact.
+    """
+
+    def __init__(
+        self,
+        directory: str | None = None,
+        every_minutes: float = 5.0,
+        every_steps: int | None = None,
+        keep_best: bool = True,
+        upload_best: bool = False,
+    ) -> None:
+        if every_minutes <= 0 or (every_steps is not None and every_steps < 1):
+            raise ArbstyleError(
+                "expected checkpoint.every_minutes above 0 and checkpoint.every_steps of at least 1, got "
+                f"{every_minutes} and {every_steps}"
+            )
+        self.directory = directory
+        self.every_minutes = every_minutes
+        self.every_steps = every_steps
+        self.keep_best = keep_best or upload_best
+        self.upload_best = upload_best
+        self.best_loss = math.inf
+        self.last_written: Path | None = None
+        self._step = self._first_step = 0
+        self._saved_at = math.inf
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        directory = self.directory or str(Path(trainer.default_root_dir) / "checkpoints")
+        self.directory = trainer.strategy.broadcast(directory)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._first_step = trainer.global_step
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self._step:  # more batches are needed for a step
+            return
+        self._step = trainer.global_step
+        if trainer.strategy.broadcast(self._is_due()):  # clocks differ
+            self._save(trainer, "last.ckpt")
+            self._saved_at = time.monotonic()
+
+    def _is_due(self) -> bool:
+        if self.every_steps is not None:
+            return self._step % self.every_steps == 0
+        return time.monotonic() - self._saved_at >= 60 * self.every_minutes
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.keep_best or trainer.sanity_checking or "val/total" not in trainer.callback_metrics:
+            return
+        loss = trainer.strategy.broadcast(float(trainer.callback_metrics["val/total"]))
+        if trainer.state.fn == "fit" and loss < self.best_loss:
+            self.best_loss = loss
+            self._save(trainer, "best.ckpt")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer, "last.ckpt")
+        best = Path(self.directory or ".") / "best.ckpt"
+        if self.upload_best and best.is_file() and trainer.is_global_zero:
+            for each in trainer.loggers:
+                if isinstance(each, ForgivingWandbLogger):
+                    each.log_checkpoint(best, {"val/total": self.best_loss, "steps": trainer.global_step})
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        # After a failure the last good checkpoint must stay; after SIGTERM or Ctrl-C nothing is wrong.
+        if isinstance(exception, (SystemExit, KeyboardInterrupt)) and trainer.global_step > self._first_step:
+            path = self._save(trainer, "last.ckpt")
+            logger.info("stopped at step %d; go on with --ckpt_path %s", trainer.global_step, path)
+
+    def _save(self, trainer: pl.Trainer, name: str) -> Path:
+        path = Path(self.directory or ".") / name
+        trainer.save_checkpoint(path)
+        self.last_written = path
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss = state_dict["best_loss"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file that it then replaces: a run killed at any moment leaves a whole one.
+
+    Lightning's own temporary file may be on another disk, from which it is not moved in one go.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)

@@ -1,0 +1,120 @@
+"""The training command line: LightningCLI with this project's module, data, callbacks and loggers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from arbstyle.training.callbacks import Checkpoints
+from arbstyle.training.checkpoint import read_checkpoint
+from arbstyle.training.data import StyleTransferData
+from arbstyle.training.export import Export
+from arbstyle.training.loggers import default_loggers
+from arbstyle.training.module import StyleTransferTraining
+
+DEFAULT_RUN = Path("runs") / "default"
+
+IRRELEVANT_WARNINGS = (
+    ".*LightningCLI's args parameter.*",
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",  # between PyTorch and Lightning
+    ".*in eval mode at the start of training.*",  # the frozen networks, and the average
+    ".*sync_dist=True.*",  # all processes validate on the same pictures
+    ".*smaller than the logging interval.*",  # of an epoch; runs are logged by steps
+    ".*logs directory .* exists and is not empty.*",  # earlier curves are put aside before
+    ".*not supported by the model summary.*",
+    ".*discard.* init_args.*",  # an overlay of another class replaces the arguments of the one below
+    ".*lr_scheduler.step.*before.*optimizer.step.*",  # float16's first steps, skipped by its gradient scaler
+)
+
+
+class OneLineParser(LightningArgumentParser):
+    """Complains in one line, as the rest of the program does."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        text = " ".join(message.split())
+        self.exit(2, f"arbstyle train: error: {text} (see 'arbstyle train fit --help')\n")
+
+
+class TrainingCLI(LightningCLI):
+    """``fit`` and its sisters; everything a run writes lies in ``trainer.default_root_dir``."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # As arguments of their own rather than in trainer.callbacks: a later config replaces lists.
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_lightning_class_args(Export, "export")
+        parser.add_argument("--run_name", type=str | None, default=None, help="the run's name in wandb")
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning lets settings in the checkpoint replace those that the user gave; ours holds none.
+        command = self.config.get("subcommand")
+        path = self.config[command].get("ckpt_path") if command else None
+        if path not in (None, "last", "best", "hpc", "registry"):
+            read_checkpoint(path)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = self._get(self.config_init, "trainer")
+        # The sets are opened first: a mistake there should be known before any accelerator is touched.
+        self.datamodule.setup("fit")
+        if config.get("logger") in (None, True):
+            name = self._get(self.config_init, "run_name")
+            kwargs["logger"] = default_loggers(config.get("default_root_dir"), name)
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        settings = yaml.safe_load(self._parser("fit").dump(self.config.fit, skip_none=False))
+        for each in self.trainer.loggers:
+            each.log_hyperparams(settings)
+
+
+def train(argv: Sequence[str]) -> None:
+    """Parse and run one training command line, such as ``["fit", "--config", "configs/default.yaml"]``."""
+    _configure_logging()
+    with warnings.catch_warnings():
+        for message in IRRELEVANT_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            _run(argv)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning turns into an exit code
+                raise stop.__context__ from None
+            raise
+
+
+def _run(argv: Sequence[str]) -> None:
+    TrainingCLI(
+        StyleTransferTraining,
+        StyleTransferData,
+        args=list(argv),
+        parser_class=OneLineParser,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"default_root_dir": str(DEFAULT_RUN)},
+        auto_configure_optimizers=False,
+        # Otherwise a checkpoint's settings would silently replace those of the YAML on resuming.
+        load_from_checkpoint_support=False,
+    )
+
+
+def _configure_logging() -> None:
+    own = logging.getLogger("arbstyle")
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
+    logging.getLogger("arbstyle.training").setLevel(logging.INFO)
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.trainer.connectors.checkpoint_connector",
+    ):
+        logging.getLogger(name).addFilter(_is_relevant)
+
+
+def _is_relevant(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(noise in message for noise in ("Tip:", "`weights_only` was not set"))
