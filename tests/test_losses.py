@@ -15,6 +15,7 @@ from arbstyle.perception import (
     PerceptualLoss,
     channel_moments,
     gram_matrix,
+    normalized_error,
     parse_layers,
     total_variation,
 )
@@ -210,8 +211,10 @@ def test_missing_pictures_take_no_part():
     assert reconstruction.content > 0
 
 
-def test_remembered_targets_are_the_loss_own_and_are_made_once():
-    loss = tiny_loss(style_statistic="both")
+@pytest.mark.parametrize(("statistic", "looks"), [("moments", 4 + 4), ("both", 4 + 8)])
+def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str, looks: int):
+    """Gram matrices are too large to remember: with them each of eight styles is looked at."""
+    loss = tiny_loss(style_statistic=statistic)
     remembered = RememberedTargets(loss)
     photos, styles = random_picture(1, 4, 3, 7, 8), random_picture(2, 4, 3, 9, 7)
     made = []
@@ -224,7 +227,7 @@ def test_remembered_targets_are_the_loss_own_and_are_made_once():
         torch.testing.assert_close(targets.content, expected.content)
         torch.testing.assert_close(targets.style, expected.style)
         del made[-2:]  # what was expected
-    assert sum(made) == 4 + 4
+    assert sum(made) == looks
 
 
 def test_targets_carry_no_gradient():
@@ -263,3 +266,25 @@ def test_parse_layers_rejects(entry: str):
 def test_parse_layers_rejects_a_layer_named_twice():
     with pytest.raises(ArbstyleError, match="twice"):
         parse_layers(["relu1_1", "relu1_1:2"])
+
+
+def test_normalized_error_is_the_share_of_its_bound():
+    """Worked by hand: differences 1 and 2 of (1, 0) and (0, 2) against (0, 0) and (0, 4)."""
+    value = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    target = torch.tensor([[0.0, 0.0], [0.0, 4.0]])
+    assert float(normalized_error((value,), (target,))) == pytest.approx((1 / 1 + 4 / 20) / 2)
+
+
+def test_normalized_error_lies_between_equal_and_disjoint():
+    features = torch.rand(3, 4, 8, 8)
+    same = (gram_matrix(features), *channel_moments(features))
+    assert float(normalized_error(same, same)) == 0
+    left, right = torch.eye(4)[:1].expand(3, 4), torch.eye(4)[1:2].expand(3, 4)
+    assert float(normalized_error((left, left), (right, right))) == pytest.approx(2)
+
+
+def test_normalized_error_counts_faint_and_violent_styles_alike():
+    features, other = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)
+    faint = normalized_error(channel_moments(0.1 * features, 0.0), channel_moments(0.1 * other, 0.0))
+    violent = normalized_error(channel_moments(9 * features, 0.0), channel_moments(9 * other, 0.0))
+    assert float(faint) == pytest.approx(float(violent), rel=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 
@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("quick_calibration")
 
 TRANSFORMERS: dict[str, Callable[[], TransformerNetwork]] = {
     "fast": FastTransformer,
+    "fast with noise": lambda: FastTransformer(noise=True),
     "johnson": JohnsonTransformer,
     "ghiasi": lambda: JohnsonTransformer(styled_encoder=False),
     "adain": lambda: AdaINTransformer(weights="random"),
@@ -246,7 +247,7 @@ class Unchanged(TransformerNetwork):
         super().__init__()
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         assert all(side % self.multiple == 0 and side >= self.smallest for side in content.shape[2:])
         return content
 
@@ -437,7 +438,9 @@ def test_a_coarse_map_has_its_boundary_where_the_picture_has_it():
     seen: list[Tensor] = []
 
     class Looking(Unchanged):
-        def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+        def repaint(
+            self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()
+        ) -> Tensor:
             assert isinstance(parameters, Tensor)
             seen.append(F.interpolate(parameters, size=content.shape[2:], mode="bilinear"))
             return content

@@ -1,6 +1,7 @@
 """The networks that paint: conditional norm, transformers, style encoders, and the styler that joins them."""
 
-from arbstyle.networks.norm import ConditionalInstanceNorm2d, NormRule
+from arbstyle.networks.noise import ConditionalNoise
+from arbstyle.networks.norm import ConditionalInstanceNorm2d, ConditionalSite, NormRule
 from arbstyle.networks.style_encoders import (
     AdaINEncoder,
     MomentsEncoder,
@@ -23,6 +24,8 @@ __all__ = [
     "AdaINTransformer",
     "ArbitraryStyler",
     "ConditionalInstanceNorm2d",
+    "ConditionalNoise",
+    "ConditionalSite",
     "FastTransformer",
     "JohnsonTransformer",
     "MomentsEncoder",

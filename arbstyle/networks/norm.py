@@ -1,4 +1,4 @@
-"""Instance normalisation whose scale and shift come from outside."""
+"""Conditional sites, and instance normalisation whose scale and shift come from outside."""
 
 from __future__ import annotations
 
@@ -17,15 +17,49 @@ class NormRule(ABC):
 
     @abstractmethod
     def apply(self, site: ConditionalInstanceNorm2d, x: Tensor) -> Tensor:
-        """Output of a site for its input N×C×H×W, of the same shape and type."""
+        """Output of a norm for its input N×C×H×W, of the same shape and type."""
+
+    @abstractmethod
+    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+        """Numbers of a site that does not normalise, 1×n×1×1 or 1×n×H×W, for its input N×C×H×W."""
 
 
-class ConditionalInstanceNorm2d(nn.Module):
+class ConditionalSite(nn.Module, ABC):
+    """A place in a transformer that is told by the style what to do.
+
+    Has no parameters of its own: a :class:`~arbstyle.networks.transformer.TransformerNetwork` hands every
+    site the numbers of all sites, and the site takes its own, from ``offset`` on.
+    """
+
+    offset = 0
+
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Numbers this site needs for one style."""
+
+    @abstractmethod
+    def neutral(self) -> Tensor:
+        """The numbers with which this site does nothing of its own."""
+
+    def take(self, parameters: Tensor) -> Tensor:
+        """This site's numbers, N×n…, out of those of all sites, N×P…: a view."""
+        return parameters.narrow(1, self.offset, self.num_parameters)
+
+    def own(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """This site's numbers out of N×P or N×P×h×w, as N×n×1×1 or N×n×H×W, in float32 at least."""
+        own = self.take(parameters)
+        own = own.to(torch.promote_types(x.dtype, torch.float32))
+        if own.dim() == 2:
+            return own[:, :, None, None]
+        return F.interpolate(own, size=x.shape[2:], mode="bilinear", align_corners=False, antialias=True)
+
+
+class ConditionalInstanceNorm2d(ConditionalSite):
     """Normalise each sample's channels, then scale and shift them as the style says.
 
     z = γ (x - μ) / σ + β with μ, σ over the positions of one sample (Dumoulin et al. 2017, eq. 5).
-    Has no parameters of its own: a :class:`~arbstyle.networks.transformer.TransformerNetwork` hands every
-    site the numbers of all sites, and the site takes its own, ``[γ_1 … γ_C, β_1 … β_C]`` from ``offset`` on.
+    Its numbers are ``[γ_1 … γ_C, β_1 … β_C]``.
 
     Args:
         channels: C.
@@ -36,12 +70,13 @@ class ConditionalInstanceNorm2d(nn.Module):
         super().__init__()
         self.channels = channels
         self.eps = eps
-        self.offset = 0
 
     @property
     def num_parameters(self) -> int:
-        """Numbers this site needs for one style."""
         return 2 * self.channels
+
+    def neutral(self) -> Tensor:
+        return torch.tensor([1.0, 0.0]).repeat_interleave(self.channels)
 
     def forward(self, x: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """Normalise and restyle.
@@ -56,17 +91,10 @@ class ConditionalInstanceNorm2d(nn.Module):
         """
         if isinstance(parameters, NormRule):
             return parameters.apply(self, x)
-        scale, shift = self._own(parameters, x).chunk(2, dim=1)
+        scale, shift = self.own(parameters, x).chunk(2, dim=1)
         # One channel a group is instance normalisation, and by far the fastest kernel for it on a CPU.
         if len(x) == 1 and parameters.dim() == 2 and x.device.type == "cpu" and not torch.is_grad_enabled():
             # It can also scale and shift, for one sample, and then takes half precision without copies.
             return F.group_norm(x, self.channels, scale.flatten(), shift.flatten(), self.eps)
         normalized = F.group_norm(x.to(scale.dtype), self.channels, eps=self.eps)
         return torch.addcmul(shift, normalized, scale).to(x.dtype)
-
-    def _own(self, parameters: Tensor, x: Tensor) -> Tensor:
-        own = parameters.narrow(1, self.offset, self.num_parameters)
-        own = own.to(torch.promote_types(x.dtype, torch.float32))
-        if own.dim() == 2:
-            return own[:, :, None, None]
-        return F.interpolate(own, size=x.shape[2:], mode="bilinear", align_corners=False, antialias=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path
+from arbstyle.networks.norm import ConditionalSite
 from arbstyle.networks.style_encoders import StyleEncoder, StyleTable
 from arbstyle.networks.transformer import TransformerNetwork
 from arbstyle.perception import FrozenNetwork
@@ -36,17 +37,18 @@ class ArbitraryStyler(nn.Module):
         self.transformer = transformer
         self.head = style_encoder.make_head(transformer.neutral_parameters())
 
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+    def forward(self, content: Tensor, style: Tensor, seed: int = 0) -> Tensor:
         """Paint each photo in its style.
 
         Args:
             content: N×3×H×W in [0,1].
             style: N×3×h×w or 1×3×h×w in [0,1] (numbers of styles for a bank).
+            seed: of the transformer's noise.
 
         Returns:
             N×3×H×W in [0,1].
         """
-        return self.paint(content, self.encode(style))
+        return self.paint(content, self.encode(style), seed)
 
     def encode(self, style: Tensor) -> Tensor:
         """Code of each style, N×code_size."""
@@ -56,9 +58,9 @@ class ArbitraryStyler(nn.Module):
         """Parameters of all conditional sites, N×P, from codes N×code_size."""
         return self.head(code)
 
-    def paint(self, content: Tensor, code: Tensor) -> Tensor:
+    def paint(self, content: Tensor, code: Tensor, seed: int = 0) -> Tensor:
         """Paint photos N×3×H×W with codes N×code_size (or one for all)."""
-        return self.transformer(content, self.parameters_of(code))
+        return self.transformer(content, self.parameters_of(code), seed)
 
 
 def blend(codes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -135,6 +137,39 @@ def build_styler(description: Mapping[str, Any], weights: str | Path | None = No
         _construct(StyleEncoder, description["style_encoder"], weights),
         _construct(TransformerNetwork, description["transformer"], weights),
     )
+
+
+@torch.no_grad()
+def graft(trained: ArbitraryStyler, styler: ArbitraryStyler) -> None:
+    """Start a styler from a trained one that is the same but for sites it lacks, such as noise.
+
+    New sites start with small random numbers, nearly the same for every style.
+
+    Raises:
+        ArbstyleError: they differ in more than that.
+    """
+    load_own_state(styler.style_encoder, own_state(trained.style_encoder))
+    state = trained.transformer.state_dict()
+    unknown = state.keys() - styler.transformer.state_dict().keys()
+    known = {
+        site: place
+        for place, site in trained.transformer.named_modules()
+        if isinstance(site, ConditionalSite)
+    }
+    places = {known[site]: site for site in trained.transformer.sites}
+    if unknown or not isinstance(trained.head, nn.Linear) or not isinstance(styler.head, nn.Linear):
+        raise ArbstyleError("the model to start from is of another architecture, not one with fewer sites")
+    styler.transformer.load_state_dict(state, strict=False)
+    for place, site in styler.transformer.named_modules():
+        if not isinstance(site, ConditionalSite):
+            continue
+        weight, bias = site.take(styler.head.weight.T).T, site.take(styler.head.bias[None])[0]
+        if place in places:
+            weight.copy_(places[place].take(trained.head.weight.T).T)
+            bias.copy_(places[place].take(trained.head.bias[None])[0])
+        else:
+            weight.normal_(std=0.01)
+            bias.copy_(site.neutral()).add_(0.05 * torch.randn_like(bias))
 
 
 def extend_bank(trained: ArbitraryStyler, larger: ArbitraryStyler) -> int:

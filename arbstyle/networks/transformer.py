@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arbstyle.networks.described import Described
-from arbstyle.networks.norm import ConditionalInstanceNorm2d, NormRule
+from arbstyle.networks.noise import ConditionalNoise, NoiseGate, noise_maps
+from arbstyle.networks.norm import ConditionalInstanceNorm2d, ConditionalSite, NormRule
 from arbstyle.perception import PerceptualEncoder
 
 
@@ -28,10 +30,12 @@ class TransformerNetwork(Described, ABC):
     """Sides are padded to a multiple of this, on the right and at the bottom, and cropped again."""
     smallest: int
     """Sides shorter than this are padded up to it, so that reflection padding has something to reflect."""
+    noise_inputs: Sequence[tuple[int, tuple[int, ...]]] = ()
+    """The noise it paints from: (pixels of the photo a position, period of each map), a line a resolution."""
 
     def collect_sites(self) -> None:
         """Derive the sites from the modules and give each its place in the parameter vector."""
-        self.sites = [m for m in self.modules() if isinstance(m, ConditionalInstanceNorm2d)]
+        self.sites = [m for m in self.modules() if isinstance(m, ConditionalSite)]
         offset = 0
         for site in self.sites:
             site.offset = offset
@@ -39,16 +43,33 @@ class TransformerNetwork(Described, ABC):
         self.num_parameters = offset
 
     def neutral_parameters(self) -> Tensor:
-        """Scale 1 and shift 0 at every site, as a vector of ``num_parameters``."""
-        pieces = [torch.tensor([1.0, 0.0]).repeat_interleave(site.channels) for site in self.sites]
+        """Scale 1, shift 0 and no noise at every site, as a vector of ``num_parameters``."""
+        pieces = [site.neutral() for site in self.sites]
         return torch.cat(pieces) if pieces else torch.empty(0)
 
-    def forward(self, content: Tensor, parameters: Tensor) -> Tensor:
+    def make_noise(self, height: int, width: int, seed: int = 0, top: int = 0, left: int = 0) -> list[Tensor]:
+        """The noise that :meth:`repaint` takes for a picture, or for a part of one.
+
+        Args:
+            height, width: of the part, in pixels; multiples of ``multiple``.
+            seed: another seed, another hand.
+            top, left: where in the picture the part begins; multiples of ``multiple``.
+
+        Returns:
+            for each of ``noise_inputs``, 1×K×height/stride×width/stride.
+        """
+        return [
+            noise_maps(height // stride, width // stride, periods, seed, top // stride, left // stride)
+            for stride, periods in self.noise_inputs
+        ]
+
+    def forward(self, content: Tensor, parameters: Tensor, seed: int = 0) -> Tensor:
         """Repaint.
 
         Args:
             content: N×3×H×W in [0,1], of any size.
             parameters: N×P or 1×P, or N×P×h×w for styles that vary over the picture, whatever its size.
+            seed: of the noise, for transformers that paint from some.
 
         Returns:
             N×3×H×W in [0,1].
@@ -57,11 +78,15 @@ class TransformerNetwork(Described, ABC):
         padded = self.pad(content)
         if parameters.dim() == 4:
             parameters = _extend_map(parameters, padded.shape[2] / height, padded.shape[3] / width)
-        return self.repaint(padded, parameters)[..., :height, :width]
+        noise = self.make_noise(*padded.shape[2:], seed=seed)
+        return self.repaint(padded, parameters, noise)[..., :height, :width]
 
     @abstractmethod
-    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
-        """As :meth:`forward`, for sides that are multiples of ``multiple``, at least ``smallest``."""
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
+        """As :meth:`forward`, for sides that are multiples of ``multiple``, at least ``smallest``.
+
+        ``noise`` is what :meth:`make_noise` gives; left out, it is that of seed 0.
+        """
 
     def pad(self, content: Tensor) -> Tensor:
         """Extend on the right and at the bottom to a size that :meth:`repaint` takes."""
@@ -76,16 +101,45 @@ class TransformerNetwork(Described, ABC):
         return F.pad(content, (0, right, 0, down), mode=mode)
 
 
+def mix_draft(content: Tensor, draft: Tensor) -> Tensor:
+    """What a second pass repaints: half the photo, half a smaller painting of it, enlarged.
+
+    The strokes of the draft come out as many times wider as it was smaller; the photo's half brings back what
+    the draft has lost.
+
+    Args:
+        content: N×3×H×W in [0,1].
+        draft: N×3×h×w in [0,1].
+
+    Returns:
+        N×3×H×W in [0,1].
+    """
+    enlarged = F.interpolate(draft.to(content), size=content.shape[2:], mode="bicubic", align_corners=False)
+    return torch.lerp(content, enlarged.clamp(0, 1), 0.5)
+
+
+def half_size(image: Tensor) -> Tensor:
+    """N×3×H×W at half the size, rounded up: what a draft is painted from."""
+    size = [-(-side // 2) for side in image.shape[2:]]
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
 class StyledConv(nn.Module):
     """Reflection-padded convolution, conditional norm, optional ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        relu: bool = True,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         # The norm that follows takes out any constant, so a bias would never do anything.
         self.conv = _conv(inputs, outputs, kernel, stride, bias=False)
-        self.norm = ConditionalInstanceNorm2d(outputs)
+        self.norm = ConditionalInstanceNorm2d(outputs, eps)
         self.relu = relu
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
@@ -138,6 +192,10 @@ class SubPixelConv(nn.Conv2d):
         return self._conv_forward(x, even.flatten(0, 1), bias)
 
 
+# White maps make grain and the edges of strokes, coarse ones what is wider than a stroke, such as clouds.
+_FAST_NOISE = ((4, (1, 1, 1, 2)), (8, (1, 1, 2, 4)))
+
+
 class FastTransformer(TransformerNetwork):
     """Our own: every convolution at half resolution or below, most at a quarter and an eighth.
 
@@ -153,6 +211,9 @@ class FastTransformer(TransformerNetwork):
         blocks: residual blocks at 1/4 before and after the deep part, each.
         deep_blocks: residual blocks at 1/8.
         fine_width: channels at 1/2 resolution.
+        noise: let styles paint flat areas from seeded noise.
+        norm_floor: added to the variances of the first norm. Photos that vary less than this have their grain
+            left as it is instead of blown up; 0.02 is about ten levels of 255 in the packaged model.
     """
 
     multiple = 8
@@ -165,9 +226,11 @@ class FastTransformer(TransformerNetwork):
         blocks: int = 1,
         deep_blocks: int = 4,
         fine_width: int = 32,
+        noise: bool = False,
+        norm_floor: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.stem = StyledConv(3 * 4 * 4, width)
+        self.stem = StyledConv(3 * 4 * 4, width, eps=norm_floor)
         self.before = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         self.down = StyledConv(width, deep_width, stride=2)
         self.deep = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
@@ -178,22 +241,42 @@ class FastTransformer(TransformerNetwork):
         self.detail = _zero_conv(3 * 2 * 2, fine_width)
         self.fine = StyledConv(fine_width, fine_width)
         self.to_picture = SubPixelConv(fine_width, 3)
+        if noise:
+            self.noise_inputs = _FAST_NOISE
+            self.gates = nn.ModuleList(NoiseGate(len(periods), stride) for stride, periods in _FAST_NOISE)
+            (_, fine_periods), (_, deep_periods) = _FAST_NOISE
+            self.stem_noise = ConditionalNoise(width, len(fine_periods))
+            self.deep_noise = ConditionalNoise(deep_width, len(deep_periods))
+            self.merge_noise = ConditionalNoise(width, len(fine_periods))
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
+        gated = self._gated_noise(content, noise)
         x = self.stem(F.pixel_unshuffle(content - 0.5, 4), parameters)
+        if gated:
+            x = self.stem_noise(x, gated[0], parameters)
         for block in self.before:
             x = block(x, parameters)
         deep = self.down(x, parameters)
+        if gated:
+            deep = self.deep_noise(deep, gated[1], parameters)
         for block in self.deep:
             deep = block(deep, parameters)
         deep = F.interpolate(self.up(deep), scale_factor=2, mode="bilinear", align_corners=False)
         x = self.merge(x + deep, parameters)
+        if gated:
+            x = self.merge_noise(x, gated[0], parameters)
         for block in self.after:
             x = block(x, parameters)
         x = F.pixel_shuffle(self.to_fine(x), 2) + self.detail(F.pixel_unshuffle(content - 0.5, 2))
         x = self.fine(x, parameters)
         return torch.sigmoid(F.pixel_shuffle(self.to_picture(x), 2).float())
+
+    def _gated_noise(self, content: Tensor, noise: Sequence[Tensor]) -> list[Tensor]:
+        if not self.noise_inputs:
+            return []
+        maps = noise or self.make_noise(*content.shape[2:])
+        return [gate(content) * each.to(content.device) for gate, each in zip(self.gates, maps, strict=True)]
 
 
 class JohnsonTransformer(TransformerNetwork):
@@ -228,7 +311,7 @@ class JohnsonTransformer(TransformerNetwork):
         self.to_picture = StyledConv(width, 3, kernel=9, relu=False)
         self.collect_sites()
 
-    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         x = content
         for layer in (*self.encoder, *self.blocks):
             x = layer(x, parameters)
@@ -268,7 +351,7 @@ class AdaINTransformer(TransformerNetwork):
         """The photo's features with the style's moments: what the decoder is trained to invert."""
         return self.norm(self.encoder(content)[self.layer], parameters)
 
-    def repaint(self, content: Tensor, parameters: Tensor | NormRule) -> Tensor:
+    def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         return self.decode(self.adain(content, parameters))
 
     def decode(self, features: Tensor) -> Tensor:

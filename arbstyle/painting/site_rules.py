@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arbstyle.networks import ConditionalInstanceNorm2d, NormRule
+from arbstyle.networks import ConditionalInstanceNorm2d, ConditionalSite, NormRule
 from arbstyle.painting.box import Box
 
 
@@ -61,13 +61,15 @@ class LocalRule(NormRule):
     def apply(self, site: ConditionalInstanceNorm2d, x: Tensor) -> Tensor:
         if self.core is not None:
             self.measured[site] = Moments.of(self.core.scaled(self.height // x.shape[2]).cut(x))
-        own = self.values[:, site.offset : site.offset + site.num_parameters].to(x.device)
+        scale, shift = self.own(site, x).chunk(2, dim=1)
+        return torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
+
+    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+        own = site.take(self.values).to(x.device)
         if self.regions is None:
-            scale, shift = own[:, :, None, None].chunk(2, dim=1)
-        else:
-            weights = F.interpolate(self.regions.to(own), size=x.shape[2:], mode="area")
-            scale, shift = torch.einsum("rp,nrhw->nphw", own, weights).chunk(2, dim=1)
-        return torch.addcmul(shift, x.to(own.dtype), scale).to(x.dtype)
+            return own[:, :, None, None]
+        weights = F.interpolate(self.regions.to(own), size=x.shape[2:], mode="area")
+        return torch.einsum("rp,nrhw->nphw", own, weights)
 
 
 class SampleRule(NormRule):
@@ -88,7 +90,8 @@ class SampleRule(NormRule):
         self.corrections = corrections
         self.own: SiteMoments = {}
         self.used: SiteMoments = {}
-        self.pieces: list[Tensor] = []
+        self.values = self.parameters.to("cpu", copy=True)
+        """1×P: after a forward pass, scale and shift have the statistics taken in."""
 
     def apply(self, site: ConditionalInstanceNorm2d, x: Tensor) -> Tensor:
         moments = self.own[site] = Moments.of(x)
@@ -102,14 +105,12 @@ class SampleRule(NormRule):
         scale, shift = own.chunk(2)
         scale = scale / moments.deviation(site.eps)
         piece = torch.cat([scale, shift - scale * moments.mean])[None].float()
-        self.pieces.append(piece)
+        site.take(self.values).copy_(piece)
         scale, shift = piece[:, :, None, None].to(x.device).chunk(2, dim=1)
         return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
-    @property
-    def values(self) -> Tensor:
-        """Scale and shift with the statistics taken in, 1×P, once a forward pass is over."""
-        return torch.cat(self.pieces, dim=1)
+    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+        return site.take(self.parameters)[:, :, None, None].to(x.device)
 
 
 def _double(values: Tensor) -> Tensor:

@@ -199,6 +199,7 @@ class Stylizer:
         keep_colors: KeepColors = "none",
         style_size: int | None = None,
         tile: int | None = None,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> Tensor:
         """Paint photos of one size.
@@ -216,6 +217,7 @@ class Stylizer:
             style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
                 within ``STYLE_SIZES``.
             tile: paint in tiles of this side; ``None`` does so only for pictures too large for the memory.
+            seed: another seed paints with another hand, by a model that paints flat areas from noise.
             progress: called as tiles are done.
 
         Returns:
@@ -260,7 +262,7 @@ class Stylizer:
         for number in range(len(photo)):
             rows = torch.cat([target[number % len(target)][None] for target in targets])
             pieces.append(
-                self._paint(photo[number : number + 1], rows, regions, cover, finish, tile, progress)
+                self._paint(photo[number : number + 1], rows, regions, cover, finish, tile, seed, progress)
             )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
@@ -424,6 +426,7 @@ class Stylizer:
         cover: Tensor | None,
         finish: _Finish,
         tile: int | None,
+        seed: int,
         progress: Progress | None,
     ) -> Tensor:
         """Paint one photo 1×3×H×W with parameters R×P, a row a region."""
@@ -435,23 +438,29 @@ class Stylizer:
             )
         if tile is None:
             try:
-                return self._paint_whole(photo, rows, regions, cover, finish)
+                return self._paint_whole(photo, rows, regions, cover, finish, seed)
             except torch.cuda.OutOfMemoryError:
                 tile = DEFAULT_TILE
                 logger.warning(
                     "out of GPU memory in one piece: painting %d×%d pixels in tiles", *_wide_high(photo)
                 )
         return self._paint_tiles(
-            TiledPainter(self._painter, tile), photo, rows, regions, cover, finish, progress
+            TiledPainter(self._painter, tile, seed), photo, rows, regions, cover, finish, progress
         )
 
     def _paint_whole(
-        self, photo: Tensor, rows: Tensor, regions: Tensor | None, cover: Tensor | None, finish: _Finish
+        self,
+        photo: Tensor,
+        rows: Tensor,
+        regions: Tensor | None,
+        cover: Tensor | None,
+        finish: _Finish,
+        seed: int,
     ) -> Tensor:
         if regions is not None:
-            one_tile = TiledPainter(self._painter, max(photo.shape[2:]) + self._painter.multiple)
+            one_tile = TiledPainter(self._painter, max(photo.shape[2:]) + self._painter.multiple, seed)
             return self._paint_tiles(one_tile, photo, rows, regions, cover, finish)
-        painted = self._painter(network_input(photo, self._painter), rows)
+        painted = self._painter(network_input(photo, self._painter), rows, seed)
         return finish(painted.to(photo.device), photo, None)
 
     def _paint_tiles(

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks import ConditionalInstanceNorm2d, TransformerNetwork
+from arbstyle.networks import ConditionalInstanceNorm2d, NormRule, TransformerNetwork
 from arbstyle.painting.box import Box
 from arbstyle.painting.site_rules import LocalRule, Moments, SampleRule, SiteMoments
 
@@ -43,10 +43,12 @@ class TiledPainter:
     Args:
         transformer: in evaluation mode; its type and device are those of the computation.
         tile: side of a tile without its overlap, in pixels.
+        seed: of the transformer's noise.
     """
 
-    def __init__(self, transformer: TransformerNetwork, tile: int = DEFAULT_TILE) -> None:
+    def __init__(self, transformer: TransformerNetwork, tile: int = DEFAULT_TILE, seed: int = 0) -> None:
         self.transformer = transformer
+        self.seed = seed
         self.tile = max(transformer.multiple, tile // transformer.multiple * transformer.multiple)
         self._overlap: int | None = None
 
@@ -121,8 +123,12 @@ class TiledPainter:
             outer, inner = self._with_overlap(box, photo)
             part = self._input(outer.cut(photo))
             weights = None if regions is None else _extended(outer.cut(regions), part)
-            painted = self.transformer.repaint(part, LocalRule(values, weights))
+            painted = self._repaint(part, LocalRule(values, weights), outer)
             yield box, inner.cut(painted)
+
+    def _repaint(self, part: Tensor, rule: NormRule, place: Box) -> Tensor:
+        noise = self.transformer.make_noise(*part.shape[2:], seed=self.seed, top=place.top, left=place.left)
+        return self.transformer.repaint(part, rule, noise)
 
     def _measure(
         self, photo: Tensor, values: Tensor, boxes: Sequence[Box], progress: Progress | None
@@ -140,7 +146,7 @@ class TiledPainter:
                 inner.right if box.right < width else part.shape[3],
             )
             rule = LocalRule(values, core=core, height=part.shape[2])
-            self.transformer.repaint(part, rule)
+            self._repaint(part, rule, outer)
             for site, moments in rule.measured.items():
                 total[site] = total[site].joined(moments) if site in total else moments
             if progress:
@@ -154,7 +160,7 @@ class TiledPainter:
         corrections: dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]],
     ) -> SampleRule:
         rule = SampleRule(parameters, corrections)
-        self.transformer.repaint(sample, rule)
+        self._repaint(sample, rule, Box(0, 0, 0, 0))
         return rule
 
     def _sample_crops(self, photo: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from arbstyle.perception.losses import (
     PerceptualLoss,
     StyleStatistic,
     Targets,
+    normalized_error,
     parse_layers,
     total_variation,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "gram_style_losses",
     "luminance",
     "moment_style_losses",
+    "normalized_error",
     "parse_layers",
     "psnr",
     "ssim",

@@ -77,6 +77,10 @@ class PerceptualLoss(nn.Module):
         style_statistic: ``gram``, ``moments`` or ``both``.
         balance: divide each layer's error by the mean square of its target, so that a layer's
             weight is its share, whatever the scale of its features.
+        style_bound: divide each picture's style errors by the most that they could be, the mean square of
+            its own statistics plus that of the target's (Cheng et al. 2021, "Style-Aware Normalized Loss
+            for Improving Arbitrary Style Transfer"). Styles then count alike, and each statistic of each
+            layer adds a number in [0,1].
 
     Raises:
         ArbstyleError: a layer that the encoder does not return.
@@ -93,6 +97,7 @@ class PerceptualLoss(nn.Module):
         tv_weight: float = 0.0,
         style_statistic: StyleStatistic = "gram",
         balance: bool = False,
+        style_bound: bool = False,
     ) -> None:
         super().__init__()
         for layer in (*content_layers, *style_layers):
@@ -113,6 +118,7 @@ class PerceptualLoss(nn.Module):
         self.tv_weight = tv_weight
         self.style_statistic = style_statistic
         self.balance = balance
+        self.style_bound = style_bound
 
     @torch.no_grad()
     def targets(
@@ -173,7 +179,10 @@ class PerceptualLoss(nn.Module):
                 self.content_weight * self.content_layers[layer] * layers[f"content/{layer}"]
             )
         for layer, statistics in targets.style.items():
-            error = self._error(_STATISTICS[self.style_statistic](features[layer]), statistics)
+            found = _STATISTICS[self.style_statistic](features[layer])
+            error = (
+                normalized_error(found, statistics) if self.style_bound else self._error(found, statistics)
+            )
             layers[f"style/{layer}"] = error
             weighted[f"style/{layer}"] = self.style_weight * self.style_layers[layer] * error
         zero = image.new_zeros(())
@@ -193,6 +202,29 @@ class PerceptualLoss(nn.Module):
             error = (value - target).square().mean()
             total = total + (error / target.square().mean().clamp_min(1e-12) if self.balance else error)
         return total
+
+
+def normalized_error(values: Statistics, targets: Statistics) -> Tensor:
+    """Squared differences over their bound, added over statistics, averaged over the batch.
+
+    For statistics that are never negative, such as means, deviations and Gram matrices of features after a
+    ReLU, ‖v − t‖² ≤ ‖v‖² + ‖t‖², so each lies in [0,1] (Cheng et al. 2021).
+
+    Args:
+        values: each N×….
+        targets: the same, each N×… or 1×….
+
+    Returns:
+        a scalar, at most ``len(values)``.
+    """
+    total = values[0].new_zeros((), dtype=torch.promote_types(values[0].dtype, torch.float32))
+    for value, target in zip(values, targets, strict=True):
+        value, target = (
+            each.to(torch.promote_types(each.dtype, torch.float32)).flatten(1) for each in (value, target)
+        )
+        bound = value.square().sum(dim=1) + target.square().sum(dim=1)
+        total = total + ((value - target).square().sum(dim=1) / bound.clamp_min(1e-12)).mean()
+    return total
 
 
 def total_variation(image: Tensor) -> Tensor:

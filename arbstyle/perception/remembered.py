@@ -17,7 +17,8 @@ class RememberedTargets:
     """Makes a loss's targets for batches of pictures, of each picture only once.
 
     Saves two of four passes through the network where the same crops come again and again. Takes memory:
-    content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16.
+    content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16. Gram matrices are too large to keep:
+    with them styles are looked at anew each time.
 
     Args:
         loss: whose targets to make.
@@ -38,7 +39,8 @@ class RememberedTargets:
             return [x for each in self.loss.targets(None, styles).style.values() for x in each]
 
         contents = self._content.of(content, make_content) if content is not None else []
-        statistics = self._style.of(style, make_style)
+        keep = self.loss.style_statistic == "moments"
+        statistics = self._style.of(style, make_style) if keep else make_style(style)
         per_layer = len(statistics) // max(1, len(self.loss.style_layers))
         by_layer = [tuple(statistics[i : i + per_layer]) for i in range(0, len(statistics), per_layer or 1)]
         return Targets(

@@ -24,11 +24,12 @@ from arbstyle.networks.styler import (
     ArbitraryStyler,
     describe_styler,
     extend_bank,
+    graft,
     load_own_state,
     load_styler,
     own_state,
 )
-from arbstyle.networks.transformer import AdaINTransformer, TransformerNetwork
+from arbstyle.networks.transformer import AdaINTransformer, TransformerNetwork, half_size, mix_draft
 from arbstyle.perception import (
     LossTerms,
     Network,
@@ -66,7 +67,7 @@ class StyleTransferTraining(pl.LightningModule):
         style_statistic: ``moments`` (Huang & Belongie 2017), ``gram`` (Gatys et al. 2016) or ``both``.
         content_target: ``photo``, or ``adain``: the transformer's own restyled features (Huang & Belongie
             2017, eq. 12), for :class:`~arbstyle.networks.transformer.AdaINTransformer`.
-        balance: see :class:`~arbstyle.perception.PerceptualLoss`.
+        balance, style_bound: see :class:`~arbstyle.perception.PerceptualLoss`.
         network, vgg_weights, pooling, normalize_filters: of the loss; see
             :class:`~arbstyle.perception.PerceptualEncoder`.
         optimizer: ``adam``, or ``muon``, which learns more from each step and takes a little longer over it;
@@ -81,7 +82,8 @@ class StyleTransferTraining(pl.LightningModule):
         average_decay: of the exponential moving average; early steps count less. 0: no averaging.
         compile: compile networks and loss with ``torch.compile``.
         picture_every: steps between grids of pictures; 0: none.
-        init_from: exported model to start from.
+        init_from: exported model to start from; it may lack conditional sites, such as noise, that this
+            one has.
         new_styles_only: with ``init_from`` a bank: keep all it has learned and train only the rows
             that are new.
         moments_weight: weight of the error with which a linear layer reads the style's moments off the
@@ -90,6 +92,8 @@ class StyleTransferTraining(pl.LightningModule):
         paint: ``False``: train the encoder by that alone, many times as fast.
         remember_targets: make the loss's targets once for each crop and keep them in memory: half the
             loss's time saved where ``data.variants`` is small.
+        draft_every: every so many steps the photos are mixed with paintings of themselves at half the size,
+            as for wider strokes in use (see :func:`~arbstyle.networks.transformer.mix_draft`). 0: never.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class StyleTransferTraining(pl.LightningModule):
         style_statistic: StyleStatistic = "moments",
         content_target: Literal["photo", "adain"] = "photo",
         balance: bool = False,
+        style_bound: bool = False,
         network: Network = "vgg19",
         vgg_weights: str | None = None,
         pooling: Pooling = "max",
@@ -124,6 +129,7 @@ class StyleTransferTraining(pl.LightningModule):
         moments_weight: float = 0.0,
         paint: bool = True,
         remember_targets: bool = False,
+        draft_every: int = 0,
     ) -> None:
         super().__init__()
         if not paint and not moments_weight:
@@ -157,6 +163,7 @@ class StyleTransferTraining(pl.LightningModule):
             tv_weight=tv_weight,
             style_statistic=style_statistic,
             balance=balance,
+            style_bound=style_bound,
         )
         self.moments_weight = moments_weight
         self.paints = paint
@@ -173,13 +180,17 @@ class StyleTransferTraining(pl.LightningModule):
         self.inverse_decay = inverse_decay
         self.compile_networks = compile
         self.picture_every = picture_every
+        self.draft_every = draft_every
         self._unchecked: list[tuple[Tensor, list[tuple[str, str]]]] = []
         self._random_state: dict[str, Any] | None = None
 
     def _start_from(self, path: str, vgg_weights: str | None, new_styles_only: bool) -> None:
         trained, _ = load_styler(path, vgg_weights)
         self.first_style = extend_bank(trained, self.styler) if new_styles_only else 0
-        load_own_state(self.styler, own_state(trained))
+        if describe_styler(trained) == describe_styler(self.styler) or new_styles_only:
+            load_own_state(self.styler, own_state(trained))
+        else:
+            graft(trained, self.styler)
         if new_styles_only:
             self.styler.requires_grad_(False)
             for row in list(self.styler.head.parameters())[self.first_style :]:
@@ -187,9 +198,9 @@ class StyleTransferTraining(pl.LightningModule):
 
     def _make_moments_reader(self) -> nn.Linear:
         encoder = self.styler.style_encoder
-        if not isinstance(encoder, MomentsEncoder) or self.loss.style_statistic != "moments":
+        if not isinstance(encoder, MomentsEncoder) or self.loss.style_statistic == "gram":
             raise ArbstyleError(
-                "moments_weight needs style encoder MomentsEncoder and style_statistic moments, got "
+                "moments_weight needs style encoder MomentsEncoder and style_statistic moments or both, got "
                 f"{type(encoder).__name__} and {self.loss.style_statistic}"
             )
         channels = sum(self.loss.encoder.channels[layer] for layer in self.loss.style_layers)
@@ -273,7 +284,9 @@ class StyleTransferTraining(pl.LightningModule):
                 self.loss.targets(None, style), content=dict.fromkeys(self.loss.content_layers, restyled)
             )
         else:
-            painted = styler.transformer(content, parameters)
+            seed = self._noise_seed(styler)
+            start = self._with_draft(content, parameters, seed) if styler.training else content
+            painted = styler.transformer(start, parameters, seed=seed)
             make_targets = self.training_targets if styler.training else self.loss.targets
             targets = make_targets(content, style)
         return painted, targets, self.loss(painted, targets)
@@ -282,7 +295,7 @@ class StyleTransferTraining(pl.LightningModule):
         """The style term of a picture that has the moments read off the encoder's description."""
         if self.moments_reader is None:
             return style.new_zeros(())
-        statistics = [each for layer in targets.style.values() for each in layer]
+        statistics = [each for layer in targets.style.values() for each in layer[-2:]]  # the moments
         encoder = cast(MomentsEncoder, styler.style_encoder)
         read = self.moments_reader(encoder.describe(style)).float()
         parts = read.split([each.shape[1] for each in statistics], dim=1)
@@ -298,7 +311,19 @@ class StyleTransferTraining(pl.LightningModule):
         if not self.identity_weight or self.styler.style_encoder.takes_index:
             return content.new_zeros(())
         some = content[: math.ceil(len(content) / 8)]
-        return (self.styler(some, some) - some).square().mean()
+        same = self.styler(some, some, seed=self._noise_seed(self.styler))
+        return (same - some).square().mean()
+
+    @torch.no_grad()
+    def _with_draft(self, content: Tensor, parameters: Tensor, seed: int) -> Tensor:
+        """Photos to repaint: at some steps, mixed with a draft."""
+        if not self.draft_every or self.trainer.global_step % self.draft_every:
+            return content
+        return mix_draft(content, self.styler.transformer(half_size(content), parameters, seed))
+
+    def _noise_seed(self, styler: ArbitraryStyler) -> int:
+        """Another noise every step of training; always the same where results are compared."""
+        return self.trainer.global_step if styler.training else 0
 
     def validation_step(self, batch: StyleBatch, batch_index: int) -> None:
         styler = self.trained_styler
@@ -461,6 +486,7 @@ class StyleTransferTraining(pl.LightningModule):
                 "tv_weight": self.loss.tv_weight,
                 "identity_weight": self.identity_weight,
                 "statistic": self.loss.style_statistic,
+                "style_bound": self.loss.style_bound,
             },
         }
 

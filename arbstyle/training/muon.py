@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _STEPS = 5
+_LARGEST_SIDE = 1024
 _QUINTIC = 3.4445, -4.7750, 2.0315
 
 
@@ -18,7 +19,8 @@ class Muon(torch.optim.Optimizer):
     Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") steps along a
     weight's momentum made orthogonal: as far in its weak directions as in its strong ones. Scaled as by Liu
     et al. (2025, "Muon is Scalable for LLM Training", sec. 2.2), so that learning rates found for Adam carry
-    over. ``torch.optim.Muon`` is the same for matrices, and takes nothing else.
+    over. ``torch.optim.Muon`` is the same for matrices, and takes nothing else. Adam also takes matrices
+    whose shorter side is over 1,024: making those orthogonal would take seconds a step on a CPU.
 
     Args:
         params: to be optimised, or groups of them as PyTorch's optimisers take. Of those with 2 dimensions or
@@ -50,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    take_step = self._muon_step if parameter.dim() > 1 else self._adam_step
+                    take_step = self._muon_step if _is_for_muon(parameter) else self._adam_step
                     take_step(parameter, parameter.grad, group)
         return loss
 
@@ -73,6 +75,10 @@ class Muon(torch.optim.Optimizer):
         state["square"].lerp_(gradient.square(), 1 - beta2)
         deviation = (state["square"] / (1 - beta2 ** state["step"])).sqrt().add_(group["eps"])
         parameter.addcdiv_(state["mean"], deviation, value=-group["lr"] / (1 - beta1 ** state["step"]))
+
+
+def _is_for_muon(parameter: Tensor) -> bool:
+    return parameter.dim() > 1 and min(parameter.shape[0], parameter[0].numel()) <= _LARGEST_SIDE
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:

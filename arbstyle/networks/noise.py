@@ -1,0 +1,163 @@
+"""Seeded noise that a transformer can paint flat areas from: the same at the same place of every picture.
+
+A flat input gives a convolution nothing to build strokes from. Noise does (Ulyanov et al. 2016, sec. 4.1;
+Karras et al. 2019, sec. 3.2). It is a hash of the position and a seed, not a random stream, so that tiles,
+frames of a video and other runtimes see the same values.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arbstyle.networks.norm import ConditionalSite, NormRule
+
+_MASK = 0xFFFFFFFF
+
+
+def position_noise(
+    height: int, width: int, channel: int, seed: int = 0, top: int = 0, left: int = 0
+) -> Tensor:
+    """White noise of mean 0 and variance 1, uniform, as a hash of position, channel and seed.
+
+    The hash is the finaliser of MurmurHash3 in 32-bit arithmetic, which every runtime has.
+
+    Args:
+        height, width: in positions.
+        channel: which of several independent maps.
+        seed: another seed, another pattern.
+        top, left: position of the first value, for a part of a larger picture.
+
+    Returns:
+        height×width in [-√3, √3], float32, on the CPU.
+    """
+    start = _hash_number(_hash_number(seed & _MASK) ^ (channel & _MASK))
+    rows = torch.tensor(start) ^ (torch.arange(top, top + height) & _MASK)
+    columns = torch.arange(left, left + width) & _MASK
+    mixed = _hash(_hash(rows)[:, None] ^ columns)
+    return ((mixed >> 8).float() * 2**-23 - 1) * 3**0.5
+
+
+def _hash(x: Tensor) -> Tensor:
+    x = (x ^ (x >> 16)) * 0x85EBCA6B & _MASK
+    x = (x ^ (x >> 13)) * 0xC2B2AE35 & _MASK
+    return x ^ (x >> 16)
+
+
+def _hash_number(x: int) -> int:
+    return int(_hash(torch.tensor((x + 0x9E3779B9) & _MASK)))
+
+
+def noise_maps(
+    height: int, width: int, periods: tuple[int, ...], seed: int = 0, top: int = 0, left: int = 0
+) -> Tensor:
+    """Maps of noise, some of them coarse: values a period apart, linear in between, variance about 1.
+
+    Args:
+        height, width: in positions.
+        periods: a map each; 1 is white noise, 4 has waves of some eight positions and longer.
+        seed, top, left: see :func:`position_noise`.
+
+    Returns:
+        1×len(periods)×height×width.
+    """
+    maps = [
+        position_noise(height, width, i, seed, top, left)
+        if period == 1
+        else _coarse_noise(height, width, period, i, seed, top, left)
+        for i, period in enumerate(periods)
+    ]
+    return torch.stack(maps)[None]
+
+
+def _coarse_noise(
+    height: int, width: int, period: int, channel: int, seed: int, top: int, left: int
+) -> Tensor:
+    first_row, first_column = top // period, left // period
+    rows = (top + height - 1) // period - first_row + 2
+    columns = (left + width - 1) // period - first_column + 2
+    grid = position_noise(rows, columns, channel, seed, first_row, first_column)
+    down, right = (
+        _linear_weights(length, count, period, start % period)
+        for length, count, start in ((height, rows, top), (width, columns, left))
+    )
+    return down @ grid @ right.T
+
+
+def _linear_weights(length: int, count: int, period: int, start: int) -> Tensor:
+    """length×count weights of linear interpolation, each row of norm 1 so that variance stays 1."""
+    place = (torch.arange(length) + start) / period
+    distance = (place[:, None] - torch.arange(count)).abs()
+    weights = (1 - distance).clamp(min=0)
+    return weights / weights.norm(dim=1, keepdim=True)
+
+
+class NoiseGate(nn.Module):
+    """How much noise a place of the photo takes: less where there is something to see.
+
+    Local contrast is the logarithm of the photo's variance within each ``stride``×``stride`` block. Each
+    map's gate is a logistic function of it, learned: at first 0.96 on flat areas, 0.13 on strong edges.
+
+    Args:
+        maps: number of noise maps.
+        stride: pixels of the photo a position.
+    """
+
+    def __init__(self, maps: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.slope = nn.Parameter(torch.full((maps,), -0.7))
+        self.offset = nn.Parameter(torch.full((maps,), -3.2))
+
+    def forward(self, content: Tensor) -> Tensor:
+        """Gates in [0,1], N×maps×h×w, of photos N×3×H×W in [0,1]."""
+        grey = content.float().mean(dim=1, keepdim=True)
+        mean, square = (F.avg_pool2d(x, self.stride) for x in (grey, grey * grey))
+        contrast = ((square - mean * mean).clamp(min=0) + 1e-4).log()
+        slope, offset = self.slope[:, None, None], self.offset[:, None, None]
+        return torch.sigmoid(slope * contrast + offset)
+
+
+class ConditionalNoise(ConditionalSite):
+    """Adds gated noise to features, as much of each map to each channel as the style says.
+
+    Args:
+        channels: C of the features.
+        maps: K of the noise.
+        limit: the amplitude a map has in a channel stays within ± this.
+    """
+
+    def __init__(self, channels: int, maps: int, limit: float = 2.0) -> None:
+        super().__init__()
+        self.channels = channels
+        self.maps = maps
+        self.limit = limit
+
+    @property
+    def num_parameters(self) -> int:
+        return self.channels * self.maps
+
+    def neutral(self) -> Tensor:
+        return torch.zeros(self.num_parameters)
+
+    def forward(self, x: Tensor, noise: Tensor, parameters: Tensor | NormRule) -> Tensor:
+        """Add noise.
+
+        Args:
+            x: N×C×H×W.
+            noise: N×K×H×W (or 1×K×H×W), gated.
+            parameters: numbers of all sites, as for
+                :class:`~arbstyle.networks.norm.ConditionalInstanceNorm2d`.
+
+        Returns:
+            N×C×H×W of the type of ``x``.
+        """
+        own = parameters.own(self, x) if isinstance(parameters, NormRule) else self.own(parameters, x)
+        amplitudes = (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
+        if amplitudes.shape[3:] == (1, 1):
+            rows = noise.permute(0, 2, 3, 1) @ amplitudes[..., 0, 0].transpose(1, 2)[:, None]
+            added = rows.permute(0, 3, 1, 2)  # laid out channel by channel, as the features are
+        else:
+            added = (noise[:, None] * amplitudes).sum(dim=2)
+        return x + added.to(x.dtype)
