@@ -365,10 +365,11 @@ def test_tiles_give_the_untiled_picture(stylizer, name, tile):
     "build",
     [
         lambda: FastTransformer(8, 8, 1, 1, 8),
+        lambda: FastTransformer(8, 8, 1, 1, 8, noise=True),
         lambda: JohnsonTransformer(4, 1),
         lambda: AdaINTransformer("random"),
     ],
-    ids=["fast", "johnson", "adain"],
+    ids=["fast", "fast with noise", "johnson", "adain"],
 )
 def test_tiles_of_any_transformer(build: Callable[[], TransformerNetwork], photo):
     torch.manual_seed(0)

@@ -103,9 +103,10 @@ def test_seed_changes_the_painting_and_nothing_else_does():
 @torch.no_grad()
 def test_model_grafted_onto_one_with_noise_paints_as_before_without_it(tmp_path):
     torch.manual_seed(0)
-    sizes = {"width": 8, "deep_width": 16, "deep_blocks": 1, "fine_width": 8}
-    old = ArbitraryStyler(PooledStatisticsEncoder((4, 8), 16, 8), FastTransformer(**sizes)).eval()
-    new = ArbitraryStyler(PooledStatisticsEncoder((4, 8), 16, 8), FastTransformer(**sizes, noise=True)).eval()
+    old, new = (
+        ArbitraryStyler(PooledStatisticsEncoder((4, 8), 16, 8), FastTransformer(8, 16, 1, 1, 8, noise)).eval()
+        for noise in (False, True)
+    )
     graft(old, new)
     photo, style = torch.rand(1, 3, 40, 48), torch.rand(1, 3, 32, 32)
     parameters = new.parameters_of(new.encode(style))

@@ -153,7 +153,9 @@ class ConditionalNoise(ConditionalSite):
         Returns:
             N×C×H×W of the type of ``x``.
         """
-        own = parameters.own(self, x) if isinstance(parameters, NormRule) else self.own(parameters, x)
+        own = (
+            parameters.parameters_of(self, x) if isinstance(parameters, NormRule) else self.own(parameters, x)
+        )
         amplitudes = (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
         if amplitudes.shape[3:] == (1, 1):
             rows = noise.permute(0, 2, 3, 1) @ amplitudes[..., 0, 0].transpose(1, 2)[:, None]

@@ -20,7 +20,7 @@ class NormRule(ABC):
         """Output of a norm for its input N×C×H×W, of the same shape and type."""
 
     @abstractmethod
-    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+    def parameters_of(self, site: ConditionalSite, x: Tensor) -> Tensor:
         """Numbers of a site that does not normalise, 1×n×1×1 or 1×n×H×W, for its input N×C×H×W."""
 
 

@@ -30,6 +30,8 @@ class TransformerNetwork(Described, ABC):
     """Sides are padded to a multiple of this, on the right and at the bottom, and cropped again."""
     smallest: int
     """Sides shorter than this are padded up to it, so that reflection padding has something to reflect."""
+    sites: list[ConditionalSite]
+    num_parameters: int
     noise_inputs: Sequence[tuple[int, tuple[int, ...]]] = ()
     """The noise it paints from: (pixels of the photo a position, period of each map), a line a resolution."""
 
@@ -78,7 +80,7 @@ class TransformerNetwork(Described, ABC):
         padded = self.pad(content)
         if parameters.dim() == 4:
             parameters = _extend_map(parameters, padded.shape[2] / height, padded.shape[3] / width)
-        noise = self.make_noise(*padded.shape[2:], seed=seed)
+        noise = self.make_noise(padded.shape[2], padded.shape[3], seed)
         return self.repaint(padded, parameters, noise)[..., :height, :width]
 
     @abstractmethod

@@ -61,10 +61,10 @@ class LocalRule(NormRule):
     def apply(self, site: ConditionalInstanceNorm2d, x: Tensor) -> Tensor:
         if self.core is not None:
             self.measured[site] = Moments.of(self.core.scaled(self.height // x.shape[2]).cut(x))
-        scale, shift = self.own(site, x).chunk(2, dim=1)
+        scale, shift = self.parameters_of(site, x).chunk(2, dim=1)
         return torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
 
-    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+    def parameters_of(self, site: ConditionalSite, x: Tensor) -> Tensor:
         own = site.take(self.values).to(x.device)
         if self.regions is None:
             return own[:, :, None, None]
@@ -109,7 +109,7 @@ class SampleRule(NormRule):
         scale, shift = piece[:, :, None, None].to(x.device).chunk(2, dim=1)
         return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
-    def own(self, site: ConditionalSite, x: Tensor) -> Tensor:
+    def parameters_of(self, site: ConditionalSite, x: Tensor) -> Tensor:
         return site.take(self.parameters)[:, :, None, None].to(x.device)
 
 

@@ -127,7 +127,8 @@ class TiledPainter:
             yield box, inner.cut(painted)
 
     def _repaint(self, part: Tensor, rule: NormRule, place: Box) -> Tensor:
-        noise = self.transformer.make_noise(*part.shape[2:], seed=self.seed, top=place.top, left=place.left)
+        height, width = part.shape[2:]
+        noise = self.transformer.make_noise(height, width, self.seed, place.top, place.left)
         return self.transformer.repaint(part, rule, noise)
 
     def _measure(
