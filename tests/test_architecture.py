@@ -128,11 +128,16 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     assert loaded & ({"torch", "torchvision", "numpy", "PIL", "matplotlib"} | TRAINING_ONLY) == set()
 
 
-@pytest.mark.parametrize("module", ["painting", "optimization", "evaluation", "training.checkpoint"])
+@pytest.mark.parametrize("module", ["painting.stylizer", "optimization", "evaluation", "training.checkpoint"])
 def test_what_needs_no_training_stack_loads_none(module: str):
     loaded = modules_loaded_by(f"import arbstyle.{module}")
     assert "torch" in loaded
     assert loaded & TRAINING_ONLY == set()
+
+
+@pytest.mark.parametrize("module", ["images.arrays", "painting.batch", "onnx.runtime"])
+def test_what_needs_no_pytorch_loads_none(module: str):
+    assert "torch" not in modules_loaded_by(f"import arbstyle.{module}")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative_id)

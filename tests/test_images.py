@@ -536,7 +536,7 @@ def test_own_pixel_limit_replaces_pillows(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert images.read_image(path).shape == (1, 3, 20, 20)
     assert Image.MAX_IMAGE_PIXELS == 10
-    monkeypatch.setattr("arbstyle.images.reading.MAX_PIXELS", 399)
+    monkeypatch.setattr("arbstyle.images.decoding.MAX_PIXELS", 399)
     with pytest.raises(ArbstyleError, match="megapixels"):
         images.read_image(path)
     with pytest.raises(ArbstyleError, match="megapixels"):

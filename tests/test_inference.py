@@ -28,8 +28,8 @@ from arbstyle.networks import (
 from arbstyle.painting import StrengthWarning, Style, Stylizer
 from arbstyle.painting.colors import match_coral, match_histogram, transfer_luminance
 from arbstyle.painting.masks import region_weights
+from arbstyle.painting.options import style_size_for
 from arbstyle.painting.site_rules import LocalRule, Moments
-from arbstyle.painting.stylizer import style_size_for
 from arbstyle.painting.tiling import TiledPainter
 from arbstyle.perception import LossTerms
 

@@ -3,21 +3,56 @@
 The one invariant of the project begins here: a picture is a float tensor N×3×H×W, RGB, encoded as sRGB,
 with values in [0, 1]. Whatever a file holds (orientation, colour profile, palette, transparency, bit depth)
 is resolved on the way in; what should survive a round trip travels in a `Picture`.
+
+Names are imported when they are first asked for: whoever needs no tensors loads no PyTorch.
 """
 
-from arbstyle.images.color import composite, parse_color
-from arbstyle.images.conversion import PictureLike, as_bytes, as_float, as_tensor, check_picture
-from arbstyle.images.files import (
-    READABLE_SUFFIXES,
-    WRITABLE_SUFFIXES,
-    atomic_path,
-    check_output_path,
-    find_images,
-)
-from arbstyle.images.reading import Picture, from_pil, read_image, read_picture
-from arbstyle.images.resizing import MAX_PIXELS, fit_into, reduced, resize
-from arbstyle.images.sheet import contact_sheet
-from arbstyle.images.writing import to_pil, write_image
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arbstyle.images.color import composite, parse_color
+    from arbstyle.images.conversion import PictureLike, as_bytes, as_float, as_tensor, check_picture
+    from arbstyle.images.files import (
+        READABLE_SUFFIXES,
+        WRITABLE_SUFFIXES,
+        atomic_path,
+        check_output_path,
+        find_images,
+    )
+    from arbstyle.images.reading import Picture, from_pil, read_image, read_picture
+    from arbstyle.images.resizing import fit_into, reduced, resize
+    from arbstyle.images.sheet import contact_sheet
+    from arbstyle.images.sizes import MAX_PIXELS
+    from arbstyle.images.writing import to_pil, write_image
+
+_HOMES = {  # name → module of this package
+    "MAX_PIXELS": "sizes",
+    "READABLE_SUFFIXES": "files",
+    "WRITABLE_SUFFIXES": "files",
+    "Picture": "reading",
+    "PictureLike": "conversion",
+    "as_bytes": "conversion",
+    "as_float": "conversion",
+    "as_tensor": "conversion",
+    "atomic_path": "files",
+    "check_output_path": "files",
+    "check_picture": "conversion",
+    "composite": "color",
+    "contact_sheet": "sheet",
+    "find_images": "files",
+    "fit_into": "resizing",
+    "from_pil": "reading",
+    "parse_color": "color",
+    "read_image": "reading",
+    "read_picture": "reading",
+    "reduced": "resizing",
+    "resize": "resizing",
+    "to_pil": "writing",
+    "write_image": "writing",
+}
 
 __all__ = [
     "MAX_PIXELS",
@@ -44,3 +79,9 @@ __all__ = [
     "to_pil",
     "write_image",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -7,12 +7,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional
 
 from arbstyle.errors import ArbstyleError
-
-MAX_PIXELS = 512_000_000
-"""The largest picture that is decoded or resized to, in pixels: a guard against decompression bombs."""
+from arbstyle.images.sizes import target_size
 
 
 def resize(image: Tensor, size: int | tuple[int, int], *, edge: Literal["short", "long"] = "short") -> Tensor:
@@ -24,20 +21,10 @@ def resize(image: Tensor, size: int | tuple[int, int], *, edge: Literal["short",
     if not isinstance(image, Tensor) or image.ndim != 4 or not image.is_floating_point():
         raise ArbstyleError(f"expected float pictures of shape N×C×H×W, got {described(image)}")
     height, width = image.shape[-2:]
-    wanted = (size,) if isinstance(size, int) else tuple(size)
-    if min(wanted) < 1:
-        raise ArbstyleError(f"expected a size of at least 1 pixel, got {'×'.join(map(str, wanted))}")
-    if isinstance(size, int):
-        scale = size / (min(height, width) if edge == "short" else max(height, width))
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ArbstyleError(
-            f"a picture of {width}×{height} cannot be resized to {size[1]}×{size[0]}: "
-            f"that is more than {MAX_PIXELS / 1e6:g} megapixels; ask for a smaller size"
-        )
+    size = target_size(height, width, size, edge)
     if (height, width) == size:
         return image
-    resized = functional.interpolate(image.float(), size, mode="bicubic", align_corners=False, antialias=True)
+    resized = F.interpolate(image.float(), size, mode="bicubic", align_corners=False, antialias=True)
     return resized.clamp(0, 1).to(image.dtype)
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images.color import composite
-from arbstyle.images.files import FORMATS, atomic_path, check_output_path, quoted, reason_of
-from arbstyle.images.metadata import format_metadata
+from arbstyle.images.encoding import quantise, write_array
+from arbstyle.images.files import check_output_path
 from arbstyle.images.resizing import described
-
-_FORMATS_WITH_ALPHA = {"PNG", "WEBP", "TIFF"}
-_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
 
 
 def write_image(
@@ -51,37 +43,13 @@ def write_image(
         ArbstyleError: an unknown suffix, a folder or disk that cannot be written, a wrong shape, NaN.
     """
     path = check_output_path(path)
-    planes = _planes_of(image, alpha)
-    image_format = FORMATS[path.suffix.lower()]
-    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise ArbstyleError(f"expected a quality from 1 to 100, got {quality!r}")
-    if bits not in (8, 16) or (bits == 16 and image_format != "PNG"):
-        raise ArbstyleError(f"cannot write {quoted(path)} with {bits} bits: use 8, or 16 with a .png name")
-    longest = max(planes.shape[1:])
-    if longest > _LONGEST_SIDE.get(image_format, longest):
-        limit = _LONGEST_SIDE[image_format]
-        raise ArbstyleError(
-            f"cannot write {quoted(path)}: {image_format} holds at most {limit} pixels a side, "
-            f"the picture has {longest}; use .png or .tif"
-        )
-    if len(planes) == 4 and image_format not in _FORMATS_WITH_ALPHA:
-        planes = composite(planes[None, :3], planes[None, 3:], "white")[0]
-    try:
-        metadata = format_metadata(image_format, exif, text or {})
-        if bits == 16:
-            encoded = _encode_png16(planes, metadata)
-        else:
-            encoded = _encode(planes, image_format, quality, metadata)
-    except Exception as error:  # like decoders, encoders raise anything
-        raise ArbstyleError(f"cannot write {quoted(path)} as {image_format}: {reason_of(error)}") from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded)
-    return path
+    planes = _planes_of(image, alpha).numpy()
+    return write_array(planes, path, exif=exif, quality=quality, text=text, bits=bits)
 
 
 def to_pil(image: Tensor, *, alpha: Tensor | None = None) -> Image.Image:
     """1×3×H×W (or 3×H×W) as an 8-bit RGB image, rounded; RGBA with `alpha` 1×1×H×W. Values are clamped."""
-    return Image.fromarray(_quantise(_planes_of(image, alpha), np.uint8))
+    return Image.fromarray(quantise(_planes_of(image, alpha).numpy()))
 
 
 def _planes_of(image: Tensor, alpha: Tensor | None) -> Tensor:
@@ -110,57 +78,3 @@ def _checked_planes(tensor: Tensor, channels: int, what: str) -> Tensor:
     if not all(extreme.isfinite() for extreme in planes.aminmax()):
         raise ArbstyleError(f"expected {what} of finite values, got NaN or infinity")
     return planes
-
-
-def _quantise(planes: Tensor, dtype: type[np.uint8] | type[np.uint16]) -> np.ndarray:
-    """C×H×W in [0, 1] or of bytes → H×W×C integers, rounded; plane by plane, to go easy on memory."""
-    if planes.dtype == torch.uint8:
-        values = planes.permute(1, 2, 0).contiguous().numpy()
-        return values if dtype is np.uint8 else values.astype(dtype) * 257
-    channels, height, width = planes.shape
-    values = np.empty((height, width, channels), dtype)
-    for channel, plane in enumerate(planes):
-        values[..., channel] = plane.clamp(0, 1).mul_(np.iinfo(dtype).max).round_().numpy()
-    return values
-
-
-def _encode(planes: Tensor, image_format: str, quality: int, metadata: Mapping[str, Any]) -> bytes:
-    # TIFF stays uncompressed: with compression, Pillow cannot write the directories of EXIF.
-    options: dict[str, dict[str, Any]] = {
-        "JPEG": {"quality": quality, "subsampling": 0},
-        "WEBP": {"quality": quality},
-    }
-    # In memory first: writing straight to a full disk, Pillow reports "encoder error" and no reason.
-    buffer = io.BytesIO()
-    image = Image.fromarray(_quantise(planes, np.uint8))
-    image.save(buffer, image_format, **options.get(image_format, {}), **metadata)
-    return buffer.getvalue()
-
-
-def _encode_png16(planes: Tensor, metadata: Mapping[str, Any]) -> bytes:
-    """16 bits a channel, which Pillow cannot write; chunks as in the PNG specification, section 11."""
-    values = _quantise(planes, np.uint16)
-    height, width, channels = values.shape
-    buffer = io.BytesIO()
-    buffer.write(b"\x89PNG\r\n\x1a\n")
-    colour_type = {3: 2, 4: 6}[channels]
-    PngImagePlugin.putchunk(buffer, b"IHDR", struct.pack(">2I5B", width, height, 16, colour_type, 0, 0, 0))
-    PngImagePlugin.putchunk(buffer, b"iCCP", b"ICC Profile\0\0", zlib.compress(metadata["icc_profile"]))
-    for name, data, _ in metadata["pnginfo"].chunks:
-        PngImagePlugin.putchunk(buffer, name, data)
-    if "exif" in metadata:
-        PngImagePlugin.putchunk(buffer, b"eXIf", metadata["exif"].removeprefix(b"Exif\0\0"))
-    PngImagePlugin.putchunk(buffer, b"IDAT", *_png_scanlines(values))
-    PngImagePlugin.putchunk(buffer, b"IEND")
-    return buffer.getvalue()
-
-
-def _png_scanlines(values: np.ndarray) -> Iterator[bytes]:
-    """Compressed rows of 16-bit samples, filtered by type 2, "Up": bytes minus those of the row above."""
-    compressor = zlib.compressobj()
-    above = np.uint8(0)
-    for row in values:
-        samples = row.astype(">u2").reshape(-1).view(np.uint8)
-        yield compressor.compress(b"\2" + (samples - above).tobytes())
-        above = samples
-    yield compressor.flush()

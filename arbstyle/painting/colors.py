@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
-
-KeepColors = Literal["none", "luminance", "histogram", "coral"]
-KEEP_COLORS: tuple[str, ...] = get_args(KeepColors)
 
 # ITU-R BT.601, whose luma is what JPEG and YIQ call brightness.
 _LUMA = (0.299, 0.587, 0.114)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.networks.styler import own_state
+from arbstyle.painting.style_contents import FILE_FORMAT, StyleContents
 
-FILE_FORMAT = "arbstyle-style-1"
 THUMBNAIL_SIDE = 256
 
 
@@ -35,6 +34,7 @@ class Style:
         model: :func:`fingerprint` of the model.
         model_name: for people.
         thumbnail: a small picture of the style.
+        about: what else there is to tell, such as artist and title.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Style:
     model: str
     model_name: str
     thumbnail: Image.Image
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def description(self) -> dict[str, str | int | bool]:
         """What there is to tell."""
@@ -52,6 +53,7 @@ class Style:
             "code": f"{self.code.numel()} numbers",
             "refined": self.parameters is not None,
             "thumbnail": f"{self.thumbnail.width}×{self.thumbnail.height}",
+            **self.about,
         }
 
     def save(self, path: str | Path) -> Path:
@@ -72,6 +74,7 @@ class Style:
         metadata = {
             "format": FILE_FORMAT,
             "style": json.dumps({"name": self.name, "model": self.model, "model_name": self.model_name}),
+            "about": json.dumps(dict(self.about)),
         }
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata)
@@ -84,30 +87,17 @@ class Style:
         Raises:
             ArbstyleError: no such file, or not a style.
         """
-        path = Path(path)
-        remedy = "write one with 'arbstyle style save'"
-        if not path.is_file():
-            raise ArbstyleError(f"expected a style file in {path}, but there is no such file; {remedy}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if metadata.get("format") != FILE_FORMAT:
-                kind = metadata.get("format", "no format at all")
-                raise ArbstyleError(f"expected a style file in {path}, got {kind}; {remedy}")
-            about = json.loads(metadata["style"])
-            thumbnail = Image.open(io.BytesIO(tensors["thumbnail"].numpy().tobytes())).convert("RGB")
-            return cls(
-                name=str(about["name"]),
-                code=tensors["code"],
-                parameters=tensors.get("parameters"),
-                model=str(about["model"]),
-                model_name=str(about["model_name"]),
-                thumbnail=thumbnail,
-            )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ArbstyleError(f"{path} is not a readable style file ({reason}); {remedy}") from error
+        contents = StyleContents.load(path)
+        parameters = None if contents.parameters is None else torch.from_numpy(contents.parameters)
+        return cls(
+            contents.name,
+            torch.from_numpy(contents.code),
+            parameters,
+            contents.model,
+            contents.model_name,
+            contents.thumbnail,
+            contents.about,
+        )
 
 
 def fingerprint(styler: ArbitraryStyler) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,21 +33,23 @@ from arbstyle.images import (
     to_pil,
 )
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
-from arbstyle.painting.colors import KEEP_COLORS, KeepColors, match_coral, match_histogram, transfer_luminance
+from arbstyle.painting.colors import match_coral, match_histogram, transfer_luminance
 from arbstyle.painting.masks import region_weights
+from arbstyle.painting.options import (
+    STYLE_SIZE,
+    KeepColors,
+    StrengthWarning,
+    check_options,
+    style_size_for,
+)
 from arbstyle.painting.refinement import Callback, Refiner
+from arbstyle.painting.style_contents import check_model
 from arbstyle.painting.style_file import THUMBNAIL_SIDE, Style, fingerprint
 from arbstyle.painting.tiling import DEFAULT_TILE, Progress, TiledPainter, network_input
 
 logger = logging.getLogger(__name__)
 
 StyleLike = PictureLike | int | Style
-
-STYLE_SIZE = 512
-"""Short side at which a style picture is looked at where no photo says how large, in pixels."""
-
-STYLE_SIZES = 256, 2048
-"""What it is kept within where a photo does: a style is seen best at the size of what is painted."""
 
 REFINE_SIZE = 176
 """Short side of the photos on which a style is refined: smaller is faster, and sees less of the strokes."""
@@ -58,10 +59,6 @@ LARGEST_IN_ONE_PIECE = 5 * 2**30
 
 _COLOUR_SAMPLE = 512
 _CACHED_STYLES = 256
-
-
-class StrengthWarning(UserWarning):
-    """A strength beyond what models are trained for."""
 
 
 class Stylizer:
@@ -399,11 +396,7 @@ class Stylizer:
         return self._encode(reduced(photo, style_size))
 
     def _checked(self, style: Style) -> Style:
-        if style.model != self.fingerprint:
-            raise ArbstyleError(
-                f"the style '{style.name}' was made with another model ({style.model_name}, {style.model}) "
-                f"than this one ({self.name}, {self.fingerprint}); save it again with 'arbstyle style save'"
-            )
+        check_model(style, self.fingerprint, self.name)
         return style
 
     # --- painting ---------------------------------------------------------------------------
@@ -508,29 +501,6 @@ class _Finish:
             amount = self.amount if cover is None else self.amount * cover.to(original)
             painted = (original + (painted - original) * amount).clamp(0, 1)
         return painted if photo.is_floating_point() else as_bytes(painted)
-
-
-def style_size_for(photo: Tensor) -> int:
-    """Short side at which to look at a style for a photo N×3×H×W: the photo's, within ``STYLE_SIZES``."""
-    smallest, largest = STYLE_SIZES
-    return min(max(min(photo.shape[2:]), smallest), largest)
-
-
-def check_options(
-    strength: float = 1.0,
-    keep_colors: str = "none",
-    style_size: int | None = None,
-    tile: int | None = None,
-) -> None:
-    """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
-    if not 0 <= strength < math.inf:
-        raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
-    if keep_colors not in KEEP_COLORS:
-        raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")
-    if style_size is not None and style_size < 16:
-        raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
-    if tile is not None and tile < 64:
-        raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")
 
 
 def _converted(

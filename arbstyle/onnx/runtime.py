@@ -1,0 +1,228 @@
+"""Painting with the graphs of :mod:`arbstyle.onnx.export`: NumPy, Pillow and ONNX Runtime, no PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images.arrays import as_float_array, read_array, resize_array
+from arbstyle.onnx.storage import header_hash
+from arbstyle.painting.options import style_size_for
+from arbstyle.painting.style_contents import StyleContents, check_model
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+FILE_FORMAT = "arbstyle-onnx-1"
+_CACHED_STYLES = 256
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(3, 1, 1)
+
+
+def is_installed() -> bool:
+    """Whether ONNX Runtime is there."""
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+def packaged_folder() -> Path | None:
+    """Where the graphs of the packaged model lie, if this copy has them as files."""
+    folder = files("arbstyle") / "assets"
+    return folder if isinstance(folder, Path) and (folder / "painter.onnx").is_file() else None
+
+
+class OnnxStylizer:
+    """What :class:`~arbstyle.Stylizer` does most, for whoever has no PyTorch or no time to load it.
+
+    Args:
+        folder: holds ``style.onnx``, ``head.onnx`` and ``painter.onnx``; default: the packaged model's.
+        threads: to compute with; default: one a core.
+
+    Raises:
+        ArbstyleError: ONNX Runtime is not installed, or the graphs are not there or do not belong together.
+    """
+
+    def __init__(self, folder: str | Path | None = None, *, threads: int | None = None) -> None:
+        if not is_installed():
+            raise ArbstyleError("painting with ONNX needs ONNX Runtime: pip install 'arbstyle[onnx]'")
+        found = packaged_folder() if folder is None else Path(folder)
+        if found is None:
+            raise ArbstyleError(
+                "no ONNX graphs come with this copy of arbstyle; write some: 'arbstyle export'"
+            )
+        self.folder = found
+        self._threads = threads or _number_of_cores()
+        # The painter is loaded while the style is read and looked at.
+        self._painter = ThreadPoolExecutor(1).submit(self._load, "painter")
+        self._read_file = functools.lru_cache(1)(self._read_style_file)
+        self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
+
+    @functools.cached_property
+    def metadata(self) -> dict[str, str]:
+        """What the graphs say of themselves."""
+        return self._painter.result().get_modelmeta().custom_metadata_map
+
+    @property
+    def name(self) -> str:
+        """What the model calls itself."""
+        return self.metadata["name"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells models apart; style files carry it."""
+        return self.metadata["fingerprint"]
+
+    def stylize(
+        self,
+        photo: np.ndarray,
+        styles: Sequence[str | os.PathLike[str]],
+        strength: float = 1.0,
+        *,
+        weights: Sequence[float] | None = None,
+        keep_luminance: bool = False,
+        style_size: int | None = None,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Paint a photo; the same picture as :meth:`arbstyle.Stylizer.stylize` gives in float32.
+
+        Args:
+            photo: 3×H×W, floats in [0,1] or bytes.
+            styles: paths of pictures and of style files, blended by ``weights``.
+            strength: 0 gives back the photo, 1 is the style, beyond 1 exaggerates.
+            weights: of the styles; equal if left out.
+            keep_luminance: paint the photo's brightness and keep its colours.
+            style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
+                within ``STYLE_SIZES``.
+            seed: of the noise, for models that paint from some.
+
+        Returns:
+            3×H×W of the photo's type.
+        """
+        if strength == 0:
+            return photo
+        size = style_size or style_size_for(photo)
+        shares = _shares(len(styles), weights)
+        original = as_float_array(photo)
+        known = [self.parameters_of(style, size) for style in styles]
+        parameters = np.concatenate([share * each for share, each in zip(shares, known, strict=True)])
+        parameters = parameters.sum(axis=0, keepdims=True)
+        if strength != 1:
+            own = self._encode(resize_array(original, size))
+            parameters = own + np.float32(strength) * (parameters - own)
+        painted = self.paint(original[None], parameters, seed)[0]
+        if keep_luminance:
+            step = ((painted - original) * _LUMA).sum(axis=0, keepdims=True)
+            painted = (original + step).clip(0, 1)
+        if strength < 1:  # as in `Stylizer`: the parameters have gone that far; the pixels make 0 exact
+            painted = original + (painted - original) * np.float32(strength * (2 - strength))
+        painted = painted.clip(0, 1)
+        return np.rint(painted * 255).astype(np.uint8) if photo.dtype == np.uint8 else painted
+
+    def paint(self, photos: np.ndarray, parameters: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Photos N×3×H×W in [0,1] painted by parameters N×P or 1×P."""
+        rows = np.broadcast_to(parameters, (len(photos), parameters.shape[1]))
+        inputs = {"photo": photos, "parameters": rows, "seed": np.array([seed])}
+        painter = self._painter.result()
+        wanted = {each.name: np.ascontiguousarray(inputs[each.name]) for each in painter.get_inputs()}
+        return painter.run(["painted"], wanted)[0]
+
+    def parameters_of(self, style: str | os.PathLike[str], style_size: int = 512) -> np.ndarray:
+        """The painter's parameters of a style picture or style file, 1×P; kept for the next time."""
+        return self._parameters_of_file(str(style), _modified(style), style_size)
+
+    def read_style(self, style: str | os.PathLike[str]) -> np.ndarray | StyleContents:
+        """A style picture 3×h×w, or what a style file of this model holds; the last one is kept.
+
+        Raises:
+            ArbstyleError: not to be read, or of another model.
+        """
+        return self._read_file(str(style), _modified(style))
+
+    def _read_style_file(self, path: str, modified: int) -> np.ndarray | StyleContents:
+        if not path.lower().endswith(".safetensors"):
+            return read_array(path)
+        style = StyleContents.load(path)
+        check_model(style, self.fingerprint, self.name)
+        return style
+
+    def _encode_file(self, path: str, modified: int, style_size: int) -> np.ndarray:
+        style = self._read_file(path, modified)
+        if not isinstance(style, StyleContents):
+            return self._encode(resize_array(style, style_size))
+        if style.parameters is not None:
+            return style.parameters
+        return self._head.run(["parameters"], {"code": style.code})[0]
+
+    def _encode(self, picture: np.ndarray) -> np.ndarray:
+        """Parameters 1×P of a style picture 3×h×w."""
+        return self._style.run(["parameters"], {"style": picture[None]})[0]
+
+    @functools.cached_property
+    def _style(self) -> InferenceSession:
+        return self._load("style")
+
+    @functools.cached_property
+    def _head(self) -> InferenceSession:
+        return self._load("head")
+
+    def _load(self, name: str) -> InferenceSession:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # errors
+        path = self.folder / f"{name}.onnx"
+        if not path.is_file():
+            raise ArbstyleError(
+                f"expected a graph in {path}, but there is no such file; write it: 'arbstyle export'"
+            )
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own exceptions share no base but this one
+            reason = " ".join(str(error).split())[:200]
+            raise ArbstyleError(
+                f"cannot load {path} ({reason}); write it again: 'arbstyle export'"
+            ) from error
+        metadata = session.get_modelmeta().custom_metadata_map
+        if metadata.get("format") != FILE_FORMAT or metadata.get("part") != name:
+            raise ArbstyleError(f"{path} is not a graph that 'arbstyle export' wrote for this purpose")
+        if (
+            "weights" in metadata
+            and header_hash(self.folder / metadata["weights"]) != metadata["weights_header"]
+        ):
+            raise ArbstyleError(
+                f"{path} was made for another {metadata['weights']} than the one beside it; make both anew"
+            )
+        return session
+
+
+def _shares(styles: int, weights: Sequence[float] | None) -> list[np.float32]:
+    """Weights that add up to 1, as in :func:`arbstyle.networks.blend`."""
+    given = [1.0] * styles if weights is None else list(weights)
+    if len(given) != styles or not all(w >= 0 for w in given) or not 0 < sum(given) < math.inf:
+        raise ArbstyleError(f"expected {styles} weights ≥ 0, at least one of them positive, got {given}")
+    return [np.float32(weight / sum(given)) for weight in given]
+
+
+def _number_of_cores() -> int:
+    """Cores that this process may use."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal() and int(limit):
+        return int(limit)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _modified(path: str | os.PathLike[str]) -> int:
+    """Time of change, or 0 for what is not there: reading says so better."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return 0

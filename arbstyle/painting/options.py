@@ -1,0 +1,48 @@
+"""Options of painting: their ranges and defaults, for whoever checks them before PyTorch is loaded."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, get_args
+
+from arbstyle.errors import ArbstyleError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+KeepColors = Literal["none", "luminance", "histogram", "coral"]
+KEEP_COLORS: tuple[str, ...] = get_args(KeepColors)
+
+STYLE_SIZE = 512
+"""Short side at which a style picture is looked at where no photo says how large, in pixels."""
+
+STYLE_SIZES = 256, 2048
+"""What it is kept within where a photo does: a style is seen best at the size of what is painted."""
+
+
+class StrengthWarning(UserWarning):
+    """A strength beyond what models are trained for."""
+
+
+def style_size_for(photo: Tensor | np.ndarray) -> int:
+    """Short side at which to look at a style for a photo …×H×W: the photo's, within ``STYLE_SIZES``."""
+    smallest, largest = STYLE_SIZES
+    return min(max(min(photo.shape[-2:]), smallest), largest)
+
+
+def check_options(
+    strength: float = 1.0,
+    keep_colors: str = "none",
+    style_size: int | None = None,
+    tile: int | None = None,
+) -> None:
+    """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
+    if not 0 <= strength < math.inf:
+        raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
+    if keep_colors not in KEEP_COLORS:
+        raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")
+    if style_size is not None and style_size < 16:
+        raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
+    if tile is not None and tile < 64:
+        raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")

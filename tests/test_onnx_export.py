@@ -1,0 +1,190 @@
+"""The ONNX graphs paint what PyTorch paints, at any size, from any of the ways to keep their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arbstyle import ArbstyleError, Stylizer
+from arbstyle.images import read_image
+from arbstyle.networks import (
+    ArbitraryStyler,
+    JohnsonTransformer,
+    NormalizationNetwork,
+    StyleBank,
+    save_styler,
+)
+from arbstyle.onnx.export import export_onnx
+from arbstyle.onnx.storage import halve, header_hash
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ASSETS = REPOSITORY / "arbstyle" / "assets"
+EXAMPLES = REPOSITORY / "examples"
+SIZES = [(256, 256), (255, 201), (64, 400), (15, 9)]
+"""Even, odd, elongated, and smaller than what the transformer takes."""
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Stylizer:
+    return Stylizer.from_pretrained(device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged model as three files that need no other."""
+    folder = tmp_path_factory.mktemp("onnx")
+    stylizer = Stylizer.from_pretrained(device="cpu", precision="fp32")
+    export_onnx(stylizer.styler, folder, stylizer.information)
+    return folder
+
+
+def session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def paint(folder: Path, photo: torch.Tensor, parameters: torch.Tensor) -> np.ndarray:
+    inputs = {"photo": photo.numpy(), "parameters": parameters.expand(len(photo), -1).contiguous().numpy()}
+    (painted,) = session(folder / "painter.onnx").run(None, inputs)
+    return painted
+
+
+def picture(name: str, size: tuple[int, int]) -> torch.Tensor:
+    return torch.nn.functional.interpolate(read_image(EXAMPLES / f"{name}.jpg"), size, mode="area")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_packaged_graphs_paint_what_pytorch_paints(stylizer: Stylizer, size: tuple[int, int]):
+    photos = torch.cat([picture("photo-cat", size), picture("photo-pagoda", size)])
+    parameters = stylizer.parameters_of(EXAMPLES / "painting-night.jpg")
+    painted = paint(ASSETS, photos, parameters)
+    wanted = stylizer.styler.transformer(photos, parameters).numpy()
+    assert painted.shape == wanted.shape
+    assert np.abs(painted - wanted).max() < 0.1 / 255
+
+
+@pytest.mark.parametrize("size", [(256, 320), (300, 211), (64, 500)], ids=str)
+def test_style_graph_gives_the_code_and_the_parameters(stylizer: Stylizer, size: tuple[int, int]):
+    styles = torch.cat([picture("painting-storm", size), picture("drawing-oz", size)])
+    code, parameters = session(ASSETS / "style.onnx").run(None, {"style": styles.numpy()})
+    (of_head,) = session(ASSETS / "head.onnx").run(None, {"code": code})
+    wanted = stylizer.styler.encode(styles)
+    np.testing.assert_allclose(code, wanted, atol=1e-3)
+    np.testing.assert_allclose(parameters, stylizer.styler.parameters_of(wanted), atol=1e-3)
+    np.testing.assert_allclose(of_head, parameters, atol=1e-5)
+
+
+def test_packaged_graphs_are_of_the_packaged_model(stylizer: Stylizer):
+    for name in ("style", "head", "painter"):
+        path = ASSETS / f"{name}.onnx"
+        metadata = {each.key: each.value for each in onnx.load(path, load_external_data=False).metadata_props}
+        assert metadata["fingerprint"] == stylizer.fingerprint, "run scripts/package_model.py"
+        assert metadata["weights_header"] == header_hash(ASSETS / "arbstyle.safetensors")
+        assert metadata["part"] == name
+        assert path.stat().st_size < 150e3, "its weights are in the model's own file"
+
+
+def test_exported_files_need_no_other_and_say_what_they_are(exported: Path, stylizer: Stylizer):
+    assert sorted(path.name for path in exported.iterdir()) == ["head.onnx", "painter.onnx", "style.onnx"]
+    photo = picture("photo-cat", (120, 91))
+    parameters = stylizer.parameters_of(EXAMPLES / "painting-night.jpg")
+    np.testing.assert_array_equal(paint(exported, photo, parameters), paint(ASSETS, photo, parameters))
+    metadata = session(exported / "painter.onnx").get_modelmeta().custom_metadata_map
+    assert metadata["name"] == stylizer.name
+    assert metadata["fingerprint"] == stylizer.fingerprint
+    assert json.loads(metadata["information"]) == stylizer.information
+    assert (
+        sum(path.stat().st_size for path in exported.iterdir())
+        < 2 * (ASSETS / "arbstyle.safetensors").stat().st_size
+    )
+
+
+def test_exported_graphs_are_valid_and_free_of_this_machine(exported: Path):
+    for path in exported.iterdir():
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+        assert str(REPOSITORY).encode() not in path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bank() -> ArbitraryStyler:
+    torch.manual_seed(0)
+    return ArbitraryStyler(StyleBank(3), JohnsonTransformer(width=8, blocks=1)).eval()
+
+
+@pytest.fixture(scope="module")
+def exported_bank(bank: ArbitraryStyler, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In half precision."""
+    folder = tmp_path_factory.mktemp("bank")
+    export_onnx(bank, folder, precision="fp16")
+    return folder
+
+
+def test_half_precision_paints_nearly_the_same(bank: ArbitraryStyler, exported_bank: Path):
+    photo = picture("photo-cat", (120, 91))
+    parameters = bank.parameters_of(torch.tensor([[1.0, 0.0, 0.0]])).detach()
+    wanted = bank.transformer(photo, parameters).detach().numpy()
+    difference = np.abs(paint(exported_bank, photo, parameters) - wanted) * 255
+    assert 0 < difference.mean() < 0.3
+    assert difference.max() < 3
+    metadata = session(exported_bank / "painter.onnx").get_modelmeta().custom_metadata_map
+    assert metadata["precision"] == "fp16"
+
+
+def test_a_bank_has_no_style_graph(bank: ArbitraryStyler, exported_bank: Path):
+    assert sorted(path.name for path in exported_bank.iterdir()) == ["head.onnx", "painter.onnx"]
+    (row,) = session(exported_bank / "head.onnx").run(None, {"code": np.array([[0, 1, 0]], np.float32)})
+    np.testing.assert_allclose(
+        row[0], bank.parameters_of(torch.tensor([[0.0, 1.0, 0.0]]))[0].detach(), rtol=1e-6
+    )
+
+
+def test_another_architecture(tmp_path: Path):
+    torch.manual_seed(0)
+    styler = ArbitraryStyler(
+        NormalizationNetwork(widths=(8, 16)), JohnsonTransformer(width=8, blocks=1)
+    ).eval()
+    model = save_styler(styler, tmp_path / "model.safetensors")
+    export_onnx(styler, tmp_path / "out")
+    photo, style = torch.rand(1, 3, 45, 38), torch.rand(1, 3, 70, 65)
+    _, parameters = session(tmp_path / "out" / "style.onnx").run(None, {"style": style.numpy()})
+    painted = paint(tmp_path / "out", photo, torch.from_numpy(parameters))
+    wanted = Stylizer.from_pretrained(model, "cpu", "fp32").stylize(photo, style, style_size=65)
+    assert np.abs(painted - wanted.numpy()).max() < 1 / 255
+
+
+def test_only_what_half_precision_holds_is_halved():
+    exact = np.random.default_rng(0).normal(size=300).astype(np.float16).astype(np.float32)
+    for values in (exact, exact + np.float32(1e-4)):
+        tensor = onnx.numpy_helper.from_array(values, "weight")
+        value = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_model(
+            onnx.helper.make_graph(
+                [onnx.helper.make_node("Add", ["x", "weight"], ["y"])],
+                "sum",
+                [value("x", onnx.TensorProto.FLOAT, [300])],
+                [value("y", onnx.TensorProto.FLOAT, [300])],
+                [tensor],
+            ),
+            ir_version=10,
+            opset_imports=[onnx.helper.make_opsetid("", 18)],
+        )
+        full = len(graph.SerializeToString())
+        halve(graph)
+        assert (len(graph.SerializeToString()) < 0.7 * full) == (values is exact)
+        runtime = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(runtime.run(None, {"x": np.zeros(300, np.float32)})[0], values)
+
+
+def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer, tmp_path: Path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ArbstyleError, match=r"pip install 'arbstyle\[onnx\]'"):
+        export_onnx(stylizer.styler, tmp_path)
