@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from arbstyle.errors import ArbstyleError
+
+if TYPE_CHECKING:
+    from arbstyle.restyling.local import Engine
 
 HELP = "repaint a whole data set, each picture in a style drawn for it"
 
@@ -108,10 +112,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     machine.add_argument("--vgg-weights", metavar="FILE", help="for models that contain a VGG")
     machine.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes of one thread (default: as many as there are cores)",
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or Ray on any number of machines (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--address", default="", help="of a Ray cluster: HOST:PORT, or auto (default: start Ray here)"
+    )
+    machine.add_argument(
+        "--workers", type=int, metavar="N", help="processes of one thread (default: one a core, or a GPU)"
     )
 
 
@@ -156,12 +166,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if progress.failed else 0
 
 
-def _engine(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _engine(args: argparse.Namespace) -> Engine:
     from arbstyle.restyling.local import LocalEngine
+    from arbstyle.restyling.ray_engine import RayEngine
 
     if args.workers is not None and args.workers < 1:
         raise ArbstyleError(f"expected --workers of at least 1, got {args.workers}")
-    return LocalEngine(args.workers)
+    if args.address and args.engine != "ray":
+        raise ArbstyleError("--address names a Ray cluster; add --engine ray")
+    return RayEngine(args.address, args.workers) if args.engine == "ray" else LocalEngine(args.workers)
 
 
 def _range(text: str) -> tuple[float, float]:
