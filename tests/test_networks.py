@@ -122,10 +122,13 @@ def test_site_is_instance_norm_with_each_samples_own_scale_and_shift(
 
 @pytest.mark.parametrize("grad", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("side", [20, 40])  # below and above the 1,024 positions where kernels change
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_loses_no_more_than_its_own_rounding(dtype: torch.dtype, count: int, grad: bool):
+def test_half_precision_loses_no_more_than_its_own_rounding(
+    dtype: torch.dtype, side: int, count: int, grad: bool
+):
     # Squares of 300 overflow float16, and the sum over positions swamps what either type can resolve.
-    x = (300 + 20 * normal(count, 4, 40, 40)).to(dtype)
+    x = (300 + 20 * normal(count, 4, side, side)).to(dtype)
     parameters = normal(count, 8, seed=1)
     with torch.set_grad_enabled(grad):
         out = site_at(0, 4)(x, parameters)

@@ -95,6 +95,13 @@ class ConditionalInstanceNorm2d(ConditionalSite):
         # One channel a group is instance normalisation, and by far the fastest kernel for it on a CPU.
         if len(x) == 1 and parameters.dim() == 2 and x.device.type == "cpu" and not torch.is_grad_enabled():
             # It can also scale and shift, for one sample, and then takes half precision without copies.
+            if _few_positions(x):
+                return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), True, eps=self.eps)
             return F.group_norm(x, self.channels, scale.flatten(), shift.flatten(), self.eps)
         normalized = F.group_norm(x.to(scale.dtype), self.channels, eps=self.eps)
         return torch.addcmul(shift, normalized, scale).to(x.dtype)
+
+
+def _few_positions(x: Tensor) -> bool:
+    """Whether PyTorch's group norm would take its slow way: 15 to 50 times as long as a batch norm of one."""
+    return not torch.compiler.is_compiling() and 1 < x.shape[2] * x.shape[3] < 1024

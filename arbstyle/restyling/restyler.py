@@ -172,6 +172,7 @@ class Restyler:
                     request.draw.strength,
                     keep_colors=self.recipe.keep_colors,
                     style_size=self.recipe.style_size,
+                    seed=request.draw.seed,
                 )
                 results.append(Painted(encode(painted, suffix, self.recipe.quality), suffix))
             except ArbstyleError as error:
