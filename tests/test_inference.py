@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import as_float, as_tensor, contact_sheet, read_image, reduced
+from arbstyle.images import as_bytes, as_float, as_tensor, contact_sheet, read_image, reduced
 from arbstyle.networks import (
     AdaINTransformer,
     ArbitraryStyler,
@@ -544,3 +545,31 @@ def test_contact_sheet_places_pictures():
     assert torch.equal(sheet[..., 2:6, 10:16], red)
     assert torch.equal(sheet[..., 8:12, 2:8], blue)
     assert sheet[..., 2:6, 2:8].eq(1).all()
+
+
+# --- wider strokes ------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_stroke_repaints_the_photo_mixed_with_a_smaller_painting(stylizer, photo):
+    parameters = stylizer.parameters_of(PAINTING, 256)
+    painter = stylizer.styler.transformer
+    half = [(side + 1) // 2 for side in photo.shape[2:]]
+    small = F.interpolate(photo, size=half, mode="bilinear", antialias=True)
+    draft = F.interpolate(painter(small, parameters), size=photo.shape[2:], mode="bicubic").clamp(0, 1)
+    expected = painter((photo + draft) / 2, parameters)
+    torch.testing.assert_close(stylizer.stylize(photo, PAINTING, stroke=2), expected, rtol=0, atol=1e-3)
+
+
+def test_strokes_are_the_same_in_tiles(stylizer):
+    photo = read_image(EXAMPLES / "photo-cat.jpg", size=203)
+    whole = stylizer.stylize(photo, PAINTING, stroke=4)
+    assert psnr(stylizer.stylize(photo, PAINTING, stroke=4, tile=96), whole) > 40
+
+
+def test_bytes_and_floats_take_the_same_strokes(stylizer, photo):
+    painted = stylizer.stylize(as_bytes(photo), PAINTING, stroke=2)
+    expected = stylizer.stylize(as_float(as_bytes(photo)), PAINTING, stroke=2)
+    assert (
+        painted.float() - as_bytes(expected).float()
+    ).abs().mean() < 1  # what repaints is rounded to bytes

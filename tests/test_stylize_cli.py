@@ -187,7 +187,7 @@ def test_size_sets_the_short_side(here):
     "option",
     [
         ["--style-size", "64"],
-        ["--stroke", "512"],
+        ["--stroke", "2"],
         ["--keep-colors", "luminance"],
         ["--keep-colors", "histogram"],
         ["--keep-colors", "coral"],

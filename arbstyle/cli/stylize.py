@@ -86,12 +86,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, metavar="PIXELS", help="short side to work at and to write (default: the photo's)"
     )
     painting.add_argument(
-        "--style-size",
         "--stroke",
         type=int,
+        choices=(1, 2, 4),
+        default=1,
+        help="strokes as many times as wide: the photo is painted small first, then larger (default: 1)",
+    )
+    painting.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="another number paints with another hand, where the model paints from noise (default: 0)",
+    )
+    painting.add_argument(
+        "--style-size",
+        type=int,
         metavar="PIXELS",
-        help="short side at which a style picture is looked at: a larger one gives larger strokes "
-        "(default: the photo's, but 256 to 2048)",
+        help="short side at which a style picture is looked at (default: the photo's, but 256 to 2048)",
     )
 
     many = parser.add_argument_group("many pictures")
@@ -345,7 +357,9 @@ class _Painter:
             masks=self.masks,
             keep_colors=self.args.keep_colors,
             style_size=self.args.style_size,
+            stroke=self.args.stroke,
             tile=self.args.tile,
+            seed=self.args.seed,
             progress=progress,
         )
 

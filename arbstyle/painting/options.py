@@ -20,6 +20,9 @@ STYLE_SIZE = 512
 STYLE_SIZES = 256, 2048
 """What it is kept within where a photo does: a style is seen best at the size of what is painted."""
 
+STROKES = 1, 2, 4
+"""How many times wider than the model's own the strokes can be."""
+
 
 class StrengthWarning(UserWarning):
     """A strength beyond what models are trained for."""
@@ -36,6 +39,7 @@ def check_options(
     keep_colors: str = "none",
     style_size: int | None = None,
     tile: int | None = None,
+    stroke: int = 1,
 ) -> None:
     """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
     if not 0 <= strength < math.inf:
@@ -46,3 +50,6 @@ def check_options(
         raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
     if tile is not None and tile < 64:
         raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")
+    if stroke not in STROKES:
+        widths = ", ".join(map(str, STROKES))
+        raise ArbstyleError(f"expected strokes {widths} times as wide, got {stroke}")

@@ -22,7 +22,6 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import (
     PictureLike,
-    as_bytes,
     as_float,
     as_tensor,
     check_picture,
@@ -33,7 +32,7 @@ from arbstyle.images import (
     to_pil,
 )
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
-from arbstyle.painting.colors import match_coral, match_histogram, transfer_luminance
+from arbstyle.painting.colors import match_coral, match_histogram
 from arbstyle.painting.masks import region_weights
 from arbstyle.painting.options import (
     STYLE_SIZE,
@@ -45,6 +44,7 @@ from arbstyle.painting.options import (
 from arbstyle.painting.refinement import Callback, Refiner
 from arbstyle.painting.style_contents import check_model
 from arbstyle.painting.style_file import THUMBNAIL_SIDE, Style, fingerprint
+from arbstyle.painting.task import Finish, Task
 from arbstyle.painting.tiling import DEFAULT_TILE, Progress, TiledPainter, network_input
 
 logger = logging.getLogger(__name__)
@@ -195,6 +195,7 @@ class Stylizer:
         masks: Sequence[PictureLike] | None = None,
         keep_colors: KeepColors = "none",
         style_size: int | None = None,
+        stroke: int = 1,
         tile: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
@@ -213,6 +214,8 @@ class Stylizer:
                 ``coral`` give the style the photo's colours first.
             style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
                 within ``STYLE_SIZES``.
+            stroke: how wide the strokes are: 2 paints the photo at half its size first and then repaints both
+                together, 4 begins at a quarter.
             tile: paint in tiles of this side; ``None`` does so only for pictures too large for the memory.
             seed: another seed paints with another hand, by a model that paints flat areas from noise.
             progress: called as tiles are done.
@@ -224,7 +227,7 @@ class Stylizer:
             ArbstyleError: anything out of its range, or styles, weights and masks that do not fit together.
         """
         check_picture(photo)
-        check_options(strength, keep_colors, style_size, tile)
+        check_options(strength, keep_colors, style_size, tile, stroke)
         styles: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
         if not styles:
             raise ArbstyleError("expected at least one style, got none")
@@ -247,7 +250,7 @@ class Stylizer:
         else:
             regions = self._regions(masks, len(targets), photo)
         own = self._own_parameters(photo, style_size) if strength != 1 or regions is not None else None
-        finish = _Finish(strength, own is not None, keep_colors)
+        finish = Finish(strength, own is not None, keep_colors)
         if own is not None:
             targets = [interpolate(own, target, strength) for target in targets]
         cover = None
@@ -257,10 +260,10 @@ class Stylizer:
             targets.append(targets[-1] if own is None else own)
         pieces = []
         for number in range(len(photo)):
+            one = photo[number : number + 1]
             rows = torch.cat([target[number % len(target)][None] for target in targets])
-            pieces.append(
-                self._paint(photo[number : number + 1], rows, regions, cover, finish, tile, seed, progress)
-            )
+            task = Task(one, one, rows, regions, cover, finish, seed)
+            pieces.append(self._paint(task, tile, stroke, progress))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def style(self, style: StyleLike, *, name: str | None = None, style_size: int | None = None) -> Style:
@@ -412,65 +415,40 @@ class Stylizer:
         return weights[:, :-1] if len(masks) == styles and covers_all else weights
 
     def _paint(
-        self,
-        photo: Tensor,
-        rows: Tensor,
-        regions: Tensor | None,
-        cover: Tensor | None,
-        finish: _Finish,
-        tile: int | None,
-        seed: int,
-        progress: Progress | None,
+        self, task: Task, tile: int | None = None, stroke: int = 1, progress: Progress | None = None
     ) -> Tensor:
-        """Paint one photo 1×3×H×W with parameters R×P, a row a region."""
-        if tile is None and self._is_too_large(photo):
+        if stroke > 1:
+            draft = self._paint(task.for_draft(), tile, stroke // 2)
+            task = task.with_draft(draft)
+        if tile is None and self._is_too_large(task.photo):
             tile = DEFAULT_TILE
             logger.warning(
                 "painting %d×%d pixels in tiles: in one piece they would take too much memory",
-                *_wide_high(photo),
+                *_wide_high(task.photo),
             )
         if tile is None:
             try:
-                return self._paint_whole(photo, rows, regions, cover, finish, seed)
+                return self._paint_whole(task)
             except torch.cuda.OutOfMemoryError:
                 tile = DEFAULT_TILE
                 logger.warning(
-                    "out of GPU memory in one piece: painting %d×%d pixels in tiles", *_wide_high(photo)
+                    "out of GPU memory in one piece: painting %d×%d pixels in tiles", *_wide_high(task.photo)
                 )
-        return self._paint_tiles(
-            TiledPainter(self._painter, tile, seed), photo, rows, regions, cover, finish, progress
-        )
+        return self._paint_tiles(task, tile, progress)
 
-    def _paint_whole(
-        self,
-        photo: Tensor,
-        rows: Tensor,
-        regions: Tensor | None,
-        cover: Tensor | None,
-        finish: _Finish,
-        seed: int,
-    ) -> Tensor:
-        if regions is not None:
-            one_tile = TiledPainter(self._painter, max(photo.shape[2:]) + self._painter.multiple, seed)
-            return self._paint_tiles(one_tile, photo, rows, regions, cover, finish)
-        painted = self._painter(network_input(photo, self._painter), rows, seed)
-        return finish(painted.to(photo.device), photo, None)
+    def _paint_whole(self, task: Task) -> Tensor:
+        if task.regions is not None:
+            return self._paint_tiles(task, max(task.photo.shape[2:]) + self._painter.multiple)
+        painted = self._painter(network_input(task.start, self._painter), task.rows, task.seed)
+        return task.finish(painted.to(task.photo.device), task.photo, None)
 
-    def _paint_tiles(
-        self,
-        painter: TiledPainter,
-        photo: Tensor,
-        rows: Tensor,
-        regions: Tensor | None,
-        cover: Tensor | None,
-        finish: _Finish,
-        progress: Progress | None = None,
-    ) -> Tensor:
-        values = torch.cat([painter.find_values(photo, row[None], progress) for row in rows])
-        result = torch.empty_like(photo)
-        for box, painted in painter.paint(photo, values, regions):
-            part = None if cover is None else box.cut(cover)
-            box.cut(result).copy_(finish(painted.to(photo.device), box.cut(photo), part))
+    def _paint_tiles(self, task: Task, tile: int, progress: Progress | None = None) -> Tensor:
+        painter = TiledPainter(self._painter, tile, task.seed)
+        values = torch.cat([painter.find_values(task.start, row[None], progress) for row in task.rows])
+        result = torch.empty_like(task.photo)
+        for box, painted in painter.paint(task.start, values, task.regions):
+            part = None if task.cover is None else box.cut(task.cover)
+            box.cut(result).copy_(task.finish(painted.to(task.photo.device), box.cut(task.photo), part))
         return result
 
     def _is_too_large(self, photo: Tensor) -> bool:
@@ -480,27 +458,6 @@ class Stylizer:
     @functools.cached_property
     def _bytes_per_pixel(self) -> float:
         return TiledPainter(self._painter).bytes_per_pixel()
-
-
-class _Finish:
-    """What is done to painted pixels: colours, strength, what lies outside all masks."""
-
-    def __init__(self, strength: float, own: bool, keep_colors: KeepColors) -> None:
-        # The parameters have gone from the photo's own to the style's; the pixels only make 0 exact. Where
-        # the photo has none of its own (a bank), the pixels go all the way.
-        self.amount = strength if not own else 1.0 if strength >= 1 else strength * (2 - strength)
-        self.keep_colors = keep_colors
-
-    def __call__(self, painted: Tensor, photo: Tensor, cover: Tensor | None) -> Tensor:
-        """Painted part 1×3×h×w in [0,1], the same part of the photo, and of what the masks cover 1×1×h×w."""
-        original = as_float(photo)
-        painted = painted.to(original.dtype)
-        if self.keep_colors == "luminance":
-            painted = transfer_luminance(painted, original)
-        if self.amount != 1 or cover is not None:
-            amount = self.amount if cover is None else self.amount * cover.to(original)
-            painted = (original + (painted - original) * amount).clamp(0, 1)
-        return painted if photo.is_floating_point() else as_bytes(painted)
 
 
 def _converted(

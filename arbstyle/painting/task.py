@@ -1,0 +1,69 @@
+"""One picture to paint: what is repainted, by which parameters, and what is done to the painted pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from arbstyle.images import as_bytes, as_float
+from arbstyle.networks.transformer import half_size, mix_draft
+from arbstyle.painting.colors import transfer_luminance
+from arbstyle.painting.options import KeepColors
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One picture to paint.
+
+    Attributes:
+        photo: 1×3×H×W, what the result is finished with.
+        start: 1×3×H×W, what is repainted: the photo, or the photo mixed with a draft.
+        rows: R×P, a row of parameters a region.
+        regions: 1×R×H×W weights that add up to 1, or ``None`` for R = 1.
+        cover: 1×1×H×W, what the masks cover, or ``None`` for everything.
+        finish: what is done to painted pixels.
+        seed: of the noise.
+    """
+
+    photo: Tensor
+    start: Tensor
+    rows: Tensor
+    regions: Tensor | None
+    cover: Tensor | None
+    finish: Finish
+    seed: int
+
+    def for_draft(self) -> Task:
+        """The same at half the size, its pixels left as they are painted."""
+        small = half_size(as_float(self.photo))
+        regions = None if self.regions is None else half_size(self.regions)
+        return replace(
+            self, photo=small, start=small, regions=regions, cover=None, finish=Finish(1.0, True, "none")
+        )
+
+    def with_draft(self, draft: Tensor) -> Task:
+        """Repaint the photo and a painting of it at half the size, mixed."""
+        mixed = mix_draft(as_float(self.photo), draft)
+        return replace(self, start=mixed if self.photo.is_floating_point() else as_bytes(mixed))
+
+
+class Finish:
+    """What is done to painted pixels: colours, strength, what lies outside all masks."""
+
+    def __init__(self, strength: float, own: bool, keep_colors: KeepColors) -> None:
+        # The parameters have gone from the photo's own to the style's; the pixels only make 0 exact. Where
+        # the photo has none of its own (a bank), the pixels go all the way.
+        self.amount = strength if not own else 1.0 if strength >= 1 else strength * (2 - strength)
+        self.keep_colors = keep_colors
+
+    def __call__(self, painted: Tensor, photo: Tensor, cover: Tensor | None) -> Tensor:
+        """Painted part 1×3×h×w in [0,1], the same part of the photo, and of what the masks cover 1×1×h×w."""
+        original = as_float(photo)
+        painted = painted.to(original.dtype)
+        if self.keep_colors == "luminance":
+            painted = transfer_luminance(painted, original)
+        if self.amount != 1 or cover is not None:
+            amount = self.amount if cover is None else self.amount * cover.to(original)
+            painted = (original + (painted - original) * amount).clamp(0, 1)
+        return painted if photo.is_floating_point() else as_bytes(painted)
