@@ -77,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without a mask",
     )
     painting.add_argument(
+        "--seamless",
+        action="store_true",
+        help="with --mask: hide the border between painted and unpainted parts by Poisson blending",
+    )
+    painting.add_argument(
         "--refine",
         type=int,
         metavar="N",
@@ -190,6 +195,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ArbstyleError(
             "--refine improves one style picture as it is: it goes with no mask, strip, histogram or coral"
         )
+    if args.seamless and not args.mask:
+        raise ArbstyleError("--seamless hides the borders of masks: give --mask, too")
     if not 1 <= args.quality <= 100:
         raise ArbstyleError(f"expected a --quality from 1 to 100, got {args.quality}")
 
@@ -349,6 +356,8 @@ class _Painter:
         self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
     ) -> Tensor:
         """The photo in a style, 1×3×H×W."""
+        if self.args.seamless:
+            return self._paint_seamlessly(photo, choice, progress)
         return self.stylizer.stylize(
             photo.pixels,
             self._styles(photo, choice),
@@ -362,6 +371,27 @@ class _Painter:
             seed=self.args.seed,
             progress=progress,
         )
+
+    def _paint_seamlessly(
+        self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None
+    ) -> Tensor:
+        from arbstyle.compositing import paint_regions
+        from arbstyle.images import as_float
+
+        def paint(style: str) -> Tensor:
+            painted = self.stylizer.stylize(
+                photo.pixels,
+                style,
+                self.args.strength,
+                keep_colors=self.args.keep_colors,
+                style_size=self.args.style_size,
+                tile=self.args.tile,
+                progress=progress,
+            )
+            return as_float(painted)
+
+        texts = [source.text for source in choice.sources]
+        return paint_regions(paint, as_float(photo.pixels), texts, self.masks or [])
 
     def _styles(self, photo: Picture, choice: StyleChoice) -> list[str | Style]:
         texts = [source.text for source in choice.sources]
