@@ -85,12 +85,12 @@ class _Problem:
         self.pairs = [
             (first(inside) | second(inside)) & first(valued) & second(valued) for first, second in _NEIGHBOURS
         ]
-        both = [(first(inside) & second(inside)).float() for first, second in _NEIGHBOURS]
+        right, down = ((first(inside) & second(inside)).float() for first, second in _NEIGHBOURS)
         counts = torch.zeros_like(inside, dtype=torch.float32)
         for (first, second), pairs in zip(_NEIGHBOURS, self.pairs, strict=True):
             first(counts).add_(pairs)
             second(counts).add_(pairs)
-        self.levels = levels_from(Level.of(*both, counts * inside))
+        self.levels = levels_from(Level.of(right, down, counts * inside))
 
     def solve(self, source: Tensor, target: Tensor, gradients: Gradients) -> Tensor:
         """One channel H×W; only what is inside counts."""
