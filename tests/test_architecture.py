@@ -128,7 +128,9 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     assert loaded & ({"torch", "torchvision", "numpy", "PIL", "matplotlib"} | TRAINING_ONLY) == set()
 
 
-@pytest.mark.parametrize("module", ["painting.stylizer", "optimization", "evaluation", "training.checkpoint"])
+@pytest.mark.parametrize(
+    "module", ["painting.stylizer", "optimization.engine", "evaluation", "training.checkpoint"]
+)
 def test_what_needs_no_training_stack_loads_none(module: str):
     loaded = modules_loaded_by(f"import arbstyle.{module}")
     assert "torch" in loaded

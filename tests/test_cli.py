@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import pytest
 
@@ -19,16 +19,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A command named `probe` whose `run` a test may replace."""
+    """A command named `probe` whose work, `run`, a test may replace."""
     module = ModuleType("arbstyle.cli.probe")
-    module.HELP = "a command for tests"  # type: ignore[attr-defined]
+    module.run = lambda number, colour: 0  # type: ignore[attr-defined]
 
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--number", type=int)
-        parser.add_argument("--colour", choices=["red", "blue"])
+    def probe(*, number: int | None = None, colour: Literal["red", "blue"] = "red") -> int:
+        return module.run(number, colour)
 
-    module.add_arguments = add_arguments  # type: ignore[attr-defined]
-    module.run = lambda args: 0  # type: ignore[attr-defined]
+    module.probe = probe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(cli, "command_names", lambda: ["probe"])
     return module
@@ -52,8 +50,7 @@ def test_help_lists_every_command_with_its_line(capsys):
     assert cli.main(["--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name in cli.command_names():
-        module = __import__(f"arbstyle.cli.{name}", fromlist=["HELP"])
-        assert f"{name} {module.HELP}" in shown
+        assert f"{name} {cli.help_line(name)}" in shown
 
 
 @pytest.mark.parametrize("name", cli.command_names())
@@ -106,17 +103,17 @@ def test_mistakes_after_the_command(argv, expected, probe, capsys):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_exit_code_is_the_commands(code, probe):
-    probe.run = lambda args: code
+    probe.run = lambda number, colour: code
     assert cli.main(["probe"]) == code
 
 
 def test_run_gets_the_parsed_arguments(probe):
-    probe.run = lambda args: args.number
+    probe.run = lambda number, colour: number
     assert cli.main(["probe", "--number", "7"]) == 7
 
 
 def test_a_command_may_parse_for_itself(probe):
-    probe.run_argv = lambda argv: 5 if argv == ["fit", "--help"] else 6
+    probe.probe = lambda *words: 5 if words == ("fit", "--help") else 6
     assert cli.main(["probe", "fit", "--help"]) == 5
 
 
@@ -139,7 +136,7 @@ def test_a_command_may_parse_for_itself(probe):
     ids=["user", "system", "system-bare", "interrupt"],
 )
 def test_errors_are_one_line(error, code, line, probe, capsys):
-    def fail(args: argparse.Namespace) -> int:
+    def fail(number: int | None, colour: str) -> int:
         raise error
 
     probe.run = fail
@@ -148,7 +145,7 @@ def test_errors_are_one_line(error, code, line, probe, capsys):
 
 
 def test_a_bug_keeps_its_traceback(probe):
-    def fail(args: argparse.Namespace) -> int:
+    def fail(number: int | None, colour: str) -> int:
         raise ZeroDivisionError
 
     probe.run = fail

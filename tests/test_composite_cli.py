@@ -123,7 +123,7 @@ def test_seamless_leaves_the_photo_outside_and_no_step_at_the_border(folder: Pat
         (["--mask", "nothing.png"], "nothing.png"),
         (["--mask", "black.png"], "nothing to blend"),
         (["--gradients", "both"], "normal"),
-        (["-o", "below.png"], "replace an input"),
+        (["-o", "below.png"], "is an input"),
         (["--bits", "16", "-o", "out.jpg"], "16 bits"),
     ],
 )

@@ -343,21 +343,11 @@ def painting(tmp_path: Path) -> Path:
 
 
 def test_command_line_defaults_are_pythons():
-    import argparse
-    import dataclasses
+    from arbstyle.cli import optimize
+    from arbstyle.cli._signature import parse
 
-    from arbstyle.cli.optimize import add_arguments
-
-    add_arguments(parser := argparse.ArgumentParser())
-    parsed = vars(parser.parse_args(["photo.png", "-o", "out.png"]))
-    settings = Settings()
-    for field in dataclasses.fields(Settings):
-        if field.name not in parsed:
-            assert field.name == "style_weights"  # comes with --style
-        elif field.name.endswith("_layers"):
-            assert dict.fromkeys(parsed[field.name], 1.0) == getattr(settings, field.name)
-        else:
-            assert parsed[field.name] == getattr(settings, field.name), field.name
+    given = parse(optimize.optimize, "arbstyle optimize", ["photo.png", "-o", "out.png"])
+    assert given["settings"] == Settings()
 
 
 def test_records(photo: Path, painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

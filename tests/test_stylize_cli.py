@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
 import os
 import re
@@ -18,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from arbstyle.cli import main
+from arbstyle.cli import load, main
+from arbstyle.cli._signature import parse
 from arbstyle.networks import (
     ArbitraryStyler,
     FastTransformer,
@@ -425,9 +424,10 @@ def documented_commands() -> list[list[str]]:
 def test_documented_commands_parse(words):
     program, command, *rest = words
     assert program == "arbstyle"
-    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
-    importlib.import_module(f"arbstyle.cli.{command}").add_arguments(parser)
-    parser.parse_args(rest)
+    function = load(command)
+    if isinstance(function, dict):
+        function, rest = function[rest[0]], rest[1:]
+    parse(function, program, rest)
 
 
 # --- mistakes -----------------------------------------------------------------------------------
@@ -478,8 +478,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["stylize", "photos", "--style", "oz.png", "-o", "{style}.jpg"], "both become"),
     (["stylize", CAT, "--style", "oz.png", "-o", "{photo}.jpg"], "{content}"),
     (["stylize", CAT, "--style", "oz.png", "-o", "out.xyz"], "ends in"),
-    (["stylize", CAT, "--style", "oz.png", "-o", CAT, "--overwrite"], "replace an input"),
-    (["stylize", CAT, "--style", "oz.png", "-o", "oz.png", "--overwrite"], "replace an input"),
+    (["stylize", CAT, "--style", "oz.png", "-o", CAT, "--overwrite"], "is an input"),
+    (["stylize", CAT, "--style", "oz.png", "-o", "oz.png", "--overwrite"], "is an input"),
     (["stylize", CAT, "--style", "oz.png", "-o", "venice.jpg"], "exists"),
     (["stylize", CAT, "--style", "oz.png", "-o", "text.jpg/x.png"], "is a file, not a folder"),
     (["stylize", CAT, "--style", "oz.png", "--overwrite", "--skip-existing"], "not allowed with"),
@@ -487,7 +487,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["stylize", CAT, "--style", "oz.png", "venice.jpg", "--strip", "1"], "2 or more"),
     (
         ["stylize", CAT, "--style", "oz.png", "--grid", "-o", "photos/cat.jpg", "--overwrite"],
-        "replace an input",
+        "is an input",
     ),
     (["stylize", CAT, "--style", "oz.png", "--grid", "--pair"], "--pair"),
     (["stylize", CAT, "--style", "oz.png", "--model", "nothing.safetensors"], "no such file"),

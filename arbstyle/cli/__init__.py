@@ -1,34 +1,67 @@
-"""The `arbstyle` command.
+"""The `arbstyle` command: every module of this package is a command, named like its file.
 
-Every module of this package is a command, named like its file. It has a line of help, `HELP`, and
+A command is a typed function of the same name. Its signature is the command line, its docstring the help:
 
-- `add_arguments(parser)`, which declares its options, and `run(args)`, which does the work and returns
-  the exit code; or
-- `run_argv(argv)` alone, where another parser takes the arguments as they are (`train`: LightningCLI).
+    def mirror(pictures: list[str], *, output: Annotated[Path, "-o", "DIR"], depth: int = 8) -> None:
+        \"\"\"Mirror pictures.
 
-Command modules import PyTorch and the like inside `run`, so that `--help` answers at once.
+        Args:
+            pictures: files, folders or patterns.
+            output: folder to write.
+            depth: bits a channel.
+        \"\"\"
+        from arbstyle.images import …     # PyTorch and the like, inside: `--help` answers at once
+
+is `arbstyle mirror PICTURES… -o DIR [--depth N]`.
+
+- Parameters before the `*` are positional, those after it are options. No default: required. The default,
+  type and help stand only here; an option that isn't given isn't passed on.
+- Types: `str`, `int`, `float`, `Path`; `bool` (`--grid`, or `--no-metadata` where the default is true);
+  `Literal["a", "b"]` for a choice; `list[…]` for one or more words. Of `X | None`, X is read.
+- `Annotated[int, "-n", "PIXELS"]` gives a second name (with a dash) and the placeholder that help shows.
+- A parameter whose type is a dataclass is a group of options: one for each field, documented under
+  `Attributes:`; its docstring's first sentence is the group's title. `metadata={"flag": False}` leaves a
+  field out. A dataclass of the package itself, such as the optimisation's `Settings`, serves as it is, as
+  long as its module loads no PyTorch. `_options.py` has groups that commands share.
+- The docstring's first sentence is the command's line in `arbstyle --help`; paragraphs before `Args:` end
+  its help.
+- The function returns an exit code, or None for 0. A user's mistake is an `ArbstyleError`.
+- Several commands under one name (`arbstyle style save`): `ACTIONS = (save, show)` instead of the
+  function; the module's docstring is the line of help.
+- A function of `*words` gets the words as they are and parses for itself (`train`: LightningCLI).
+
+Modules that begin with an underscore are no commands: `_signature.py` derives the command line.
 
 Exit codes: 0 done; 1 done, but some of several inputs failed; 2 a mistake in the command line, the input or
-the environment, told in one line on standard error; 130 interrupted with Ctrl-C.
+the environment, told in one line on standard error; 130 interrupted with Ctrl-C; 143 ended with
+SIGTERM. Either way what is done is kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import arbstyle
+from arbstyle.cli._signature import Documentation, Parser, one_line, parse, takes_words
+from arbstyle.cli._streams import lasting_streams, sigterm_as_interrupt
 from arbstyle.errors import ArbstyleError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own, without the program's name); return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with lasting_streams():
+            return _run(arguments)
+    except OSError as error:  # standard output could not be written
+        return _fail(f"arbstyle: error: {_describe(error)}", 2)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except ArbstyleError as error:
@@ -42,63 +75,68 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line, without the usage before it."""
+def load(name: str) -> Callable[..., Any] | dict[str, Callable[..., Any]]:
+    """A command's function, or its actions by name."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    if hasattr(module, "ACTIONS"):
+        return {action.__name__: action for action in module.ACTIONS}
+    return getattr(module, name)
 
-    def __init__(self, **settings: Any) -> None:
-        # An abbreviation that works today is ambiguous once another option shares its beginning.
-        super().__init__(**{"allow_abbrev": False, **settings})
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {_one_line(message)} (see '{self.prog} --help')\n")
+def help_line(name: str) -> str:
+    """What a command does, for the list of commands."""
+    command = load(name)
+    return Documentation.of(sys.modules[f"{__name__}.{name}"] if isinstance(command, dict) else command).line
 
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in command_names():
-        _answer_without_command(arguments)
-    name, rest = arguments[0], arguments[1:]
-    command = _load(name)
-    if hasattr(command, "run_argv"):
-        return command.run_argv(rest)
-    parser = Parser(prog=f"arbstyle {name}", description=_sentence(command.HELP))
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(rest))
+        lines = {name: help_line(name) for name in command_names()}
+        _answer_without_command(
+            "arbstyle", "COMMAND", "Any photograph in the style of any picture.", lines, arguments
+        )
+    name, *rest = arguments
+    program, command = f"arbstyle {name}", load(name)
+    if isinstance(command, dict):
+        if not rest or rest[0] not in command:
+            lines = {name: Documentation.of(action).line for name, action in command.items()}
+            _answer_without_command(program, "ACTION", f"{help_line(name).capitalize()}.", lines, rest)
+        program, command, rest = f"{program} {rest[0]}", command[rest[0]], rest[1:]
+    if takes_words(command):
+        return command(*rest) or 0
+    keywords = parse(command, program, rest)
+    with sigterm_as_interrupt() as terminated:
+        try:
+            code = command(**keywords) or 0
+        except KeyboardInterrupt:
+            code = _fail("arbstyle: interrupted", 130)
+    return 143 if code == 130 and terminated() else code
 
 
-def _answer_without_command(arguments: list[str]) -> NoReturn:
+def _answer_without_command(
+    program: str, noun: str, description: str, lines: dict[str, str], arguments: list[str]
+) -> NoReturn:
     """Answer `--help` and `--version`, or complain about what is no command; exits in any case."""
-    parser = Parser(prog="arbstyle", description="Any photograph in the style of any picture.")
+    parser = Parser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"arbstyle {arbstyle.__version__}")
-    names = command_names()
     commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", description="'arbstyle COMMAND --help' says more"
+        title=f"{noun.lower()}s", metavar=noun, description=f"'{program} {noun} --help' says more"
     )
-    for name in names:
-        commands.add_parser(name, help=_load(name).HELP)
+    for name, line in lines.items():
+        commands.add_parser(name, help=line)
     parser.parse_args(arguments)
-    parser.error(f"expected a command, one of {', '.join(names)}")
-
-
-def _load(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    parser.error(f"expected a command ({noun}), one of {', '.join(lines)}")
 
 
 def _fail(message: str, code: int) -> int:
-    print(_one_line(message), file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     return code
 
 
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())

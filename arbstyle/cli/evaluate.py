@@ -2,88 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-HELP = "measure methods on every pair of a folder of photos and a folder of styles"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--content", type=Path, required=True, metavar="DIR", help="folder of photos, or a pattern"
-    )
-    parser.add_argument("--style", type=Path, required=True, metavar="DIR", help="the same for styles")
-    parser.add_argument(
-        "--methods",
-        metavar="LIST",
-        help="comma-separated: 'stylize' (the packaged model, or --model), 'stylize@FILE' (another model), "
-        "'optimize:N' (Gatys' optimisation from the photo, N loss evaluations); "
-        "default: stylize, or none where --outputs is given. The first is what the others are compared with",
-    )
-    parser.add_argument(
-        "--outputs",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=DIR",
-        help="another system's pictures: a folder of {content}__{style}.png (file names without suffix)",
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=512,
-        help="short side at which all is shown and measured (default: %(default)s)",
-    )
-    parser.add_argument("--contents", type=int, metavar="N", help="only the first N photos by name")
-    parser.add_argument("--styles", type=int, metavar="N", help="only the first N styles by name")
-    parser.add_argument(
-        "--vgg-weights",
-        type=Path,
-        metavar="FILE",
-        help="VGG-19 weights, .safetensors or .pth (default: ARBSTYLE_VGG19, else torchvision's download)",
-    )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model of the method 'stylize'")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="cpu, cuda, mps or auto: a GPU where there is one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="report folder: results.csv, results.json, index.html, pictures/; takes up an earlier run in it",
-    )
+from arbstyle.cli._options import ModelOptions
 
 
-def run(args: argparse.Namespace) -> int:
-    from arbstyle.evaluation import evaluate, text_table, write_report
+def evaluate(
+    *,
+    content: Annotated[Path, "DIR"],
+    style: Annotated[Path, "DIR"],
+    output: Annotated[Path, "-o", "DIR"],
+    methods: Annotated[str | None, "LIST"] = None,
+    outputs: Annotated[Sequence[str], "NAME=DIR"] = (),
+    size: Annotated[int, "PIXELS"] = 512,
+    contents: int | None = None,
+    styles: int | None = None,
+    options: ModelOptions,
+) -> int:
+    """Measure methods on every pair of a folder of photos and a folder of styles.
 
-    outputs = _named_folders(args.outputs)
-    methods = args.methods if args.methods is not None else "" if outputs else "stylize"
+    Args:
+        content: folder of photos, or a pattern.
+        style: the same for styles.
+        output: report folder: results.csv, results.json, index.html, pictures/; takes up an earlier run in
+            it.
+        methods: comma-separated: 'stylize' (the packaged model, or --model), 'stylize@FILE' (another
+            model), 'optimize:N' (Gatys' optimisation from the photo, N loss evaluations); default: stylize,
+            or none where --outputs is given. The first is what the others are compared with.
+        outputs: another system's pictures: a folder of {content}__{style}.png (file names without suffix).
+        size: short side at which all is shown and measured.
+        contents: only the first N photos by name.
+        styles: only the first N styles by name.
+    """
+    from arbstyle.evaluation import evaluate as measure
+    from arbstyle.evaluation import text_table, write_report
+
+    folders = _named_folders(outputs)
+    if methods is None:
+        methods = "" if folders else "stylize"
     try:
-        evaluation = evaluate(
-            args.content,
-            args.style,
-            args.output,
+        evaluation = measure(
+            content,
+            style,
+            output,
             methods=[method.strip() for method in methods.split(",") if method.strip()],
-            outputs=outputs,
-            size=args.size,
-            contents=args.contents,
-            styles=args.styles,
-            vgg_weights=args.vgg_weights,
-            model=args.model,
-            device=args.device,
+            outputs=folders,
+            size=size,
+            contents=contents,
+            styles=styles,
+            vgg_weights=options.vgg_weights,
+            model=options.model,
+            device=options.device,
             progress=True,
         )
     except KeyboardInterrupt:
         print(
-            f"arbstyle: interrupted; the same command takes up the finished rows in {args.output}",
-            file=sys.stderr,
+            f"arbstyle: interrupted; the same command takes up the finished rows in {output}", file=sys.stderr
         )
         return 130
     print(text_table(evaluation))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-
-HELP = "turn a training checkpoint into a model file"
+from typing import Annotated
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file that 'arbstyle train' wrote")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="the .safetensors file to write"
-    )
+def export(checkpoint: str, *, output: Annotated[str, "-o", "FILE"]) -> None:
+    """Turn a training checkpoint into a model file.
 
-
-def run(args: argparse.Namespace) -> int:
+    Args:
+        checkpoint: a .ckpt file that 'arbstyle train' wrote.
+        output: the .safetensors file to write.
+    """
     from arbstyle.errors import ArbstyleError
     from arbstyle.training.checkpoint import export_checkpoint
 
-    if not args.output.endswith(".safetensors"):
-        raise ArbstyleError(f"expected an output that ends in .safetensors, got {args.output}")
-    print(export_checkpoint(args.checkpoint, args.output))
-    return 0
+    if not output.endswith(".safetensors"):
+        raise ArbstyleError(f"expected an output that ends in .safetensors, got {output}")
+    print(export_checkpoint(checkpoint, output))

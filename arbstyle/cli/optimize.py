@@ -2,226 +2,168 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import importlib.util
 import os
-import sys
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
+from arbstyle.cli._options import warn
 from arbstyle.errors import ArbstyleError
+from arbstyle.optimization import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from arbstyle.optimization import Evaluation, Optimized
 
-HELP = "paint by optimisation: style transfer, texture synthesis, reconstruction"
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Record.
+
+    Attributes:
+        history: the loss terms of every evaluation, as CSV.
+        plot: the same drawn, as PNG, PDF or SVG (needs matplotlib).
+        frames: folder for pictures on the way, for a film.
+        frames_every: evaluations between two frames.
+    """
+
+    history: Path | None = None
+    plot: Path | None = None
+    frames: Annotated[Path | None, "DIR"] = None
+    frames_every: int = 10
+
+    def files(self) -> list[tuple[str, Path]]:
+        """What will be written, in its role; of the frames, the first."""
+        frame = self.frames and _frame_path(self.frames, 1)
+        roles = {"--history": self.history, "--plot": self.plot, "--frames": frame}
+        return [(role, path) for role, path in roles.items() if path]
+
+    def check(self) -> None:
+        from arbstyle.images import check_output_path
+
+        if self.history:
+            check_output_path(self.history, (".csv",))
+        if self.plot:
+            check_output_path(self.plot, (".png", ".pdf", ".svg"))
+            if importlib.util.find_spec("matplotlib") is None:
+                raise ArbstyleError("--plot needs matplotlib: pip install 'arbstyle[plot]'")
+        if self.frames:
+            check_output_path(_frame_path(self.frames, 1))
+            if any(re.fullmatch(r"\d{6}", path.stem) for path in self.frames.glob("*.png")):
+                raise ArbstyleError(
+                    f"'{self.frames}' holds the frames of an earlier run; give --frames a new folder"
+                )
+        if self.frames_every < 1:
+            raise ArbstyleError(f"expected --frames-every 1 or more, got {self.frames_every}")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = (
-        "CONTENT and --style transfer the style, --style alone makes a texture, CONTENT alone shows what the "
-        "content layers keep of it. Layers are named conv4_2, relu4_2, pool4 or block4. Put CONTENT first. "
-        "Ctrl-C saves the best picture so far."
-    )
-    parser.add_argument("content", nargs="?", type=Path, metavar="CONTENT", help="photo to repaint")
-    parser.add_argument(
-        "--style",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE[:WEIGHT]",
-        help="style pictures; with weights, as in a.jpg:0.6 b.jpg:0.4, they are mixed in that ratio",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write")
+def optimize(
+    content: list[str] | None = None,
+    *,
+    style: Annotated[Sequence[str], "STYLE[:WEIGHT]"] = (),
+    output: Annotated[str, "-o", "OUT"],
+    recursive: bool = False,
+    skip_existing: bool = False,
+    settings: Settings,
+    records: Records,
+) -> int:
+    """Paint by optimisation: style transfer, texture synthesis, reconstruction.
 
-    search = parser.add_argument_group("search")
-    search.add_argument(
-        "--steps",
-        type=int,
-        default=300,
-        metavar="N",
-        help="evaluations of the loss, in all (default: %(default)s)",
-    )
-    search.add_argument(
-        "--size",
-        type=int,
-        metavar="PIXELS",
-        help="longer side of the result (default: that of CONTENT or the first style, at most 512)",
-    )
-    search.add_argument(
-        "--scales",
-        type=int,
-        default=1,
-        metavar="N",
-        help="sizes from coarse to fine, each double the one before (default: %(default)s)",
-    )
-    search.add_argument(
-        "--init",
-        metavar="content|noise|white-noise|style|FILE",
-        help="where to start (default: content for a transfer, else noise)",
-    )
-    search.add_argument(
-        "--optimizer", choices=("lbfgs", "adam"), default="lbfgs", help="(default: %(default)s)"
-    )
-    search.add_argument(
-        "--learning-rate", type=float, default=0.05, metavar="RATE", help="of adam (default: %(default)s)"
-    )
-    search.add_argument(
-        "--basis",
-        choices=("fourier", "pixels"),
-        default="fourier",
-        help="of what is optimised; fourier has decorrelated colours (default: %(default)s)",
-    )
-    search.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the noise (default: %(default)s)"
-    )
+    CONTENT and --style transfer the style, --style alone makes a texture, CONTENT alone shows what the
+    content layers keep of it. Put CONTENT first. Ctrl-C and SIGTERM save the best picture so far. Exit code
+    1: some of several pictures could not be painted; 2: none, for the reason told.
 
-    loss = parser.add_argument_group("loss")
-    layers: dict[str, Any] = {"nargs": "+", "metavar": "LAYER[:WEIGHT]"}
-    loss.add_argument("--content-layers", **layers, default=["relu4_2"], help="(default: relu4_2)")
-    style_layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
-    loss.add_argument(
-        "--style-layers", **layers, default=style_layers, help=f"(default: {' '.join(style_layers)})"
-    )
-    weight: dict[str, Any] = {"type": float, "metavar": "WEIGHT"}
-    loss.add_argument("--content-weight", **weight, default=1.0, help="(default: %(default)s)")
-    loss.add_argument("--style-weight", **weight, default=1.0, help="(default: %(default)s)")
-    loss.add_argument(
-        "--tv-weight", **weight, default=0.0, help="of total variation, for smoothness (default: %(default)s)"
-    )
-    loss.add_argument(
-        "--style-scale",
-        type=float,
-        default=1.0,
-        metavar="RATIO",
-        help="longer side of the style pictures over that of the result (default: %(default)s)",
-    )
-    loss.add_argument(
-        "--style-statistic",
-        choices=("gram", "moments", "both"),
-        default="gram",
-        help="moments are channel means and standard deviations (default: %(default)s)",
-    )
-    loss.add_argument(
-        "--balance",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="divide each layer's error by the mean square of its target (default: yes)",
-    )
+    Args:
+        content: photos to repaint, one by one: files, folders, patterns such as 'in/*.jpg'.
+        style: style pictures, likewise, mixed into one style; with weights, as in a.jpg:0.6 b.jpg:0.4, in
+            that ratio.
+        output: picture to write; for several photos a folder, or a template such as 'out/{content}.png'.
+        recursive: look into subfolders, too.
+        skip_existing: go on where a batch was interrupted.
+    """
+    from arbstyle.images import check_output_path, check_outputs, is_pattern
+    from arbstyle.painting.batch import find_mixture, find_sources, inputs_of, output_folder, plan
 
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--encoder", choices=("vgg19", "vgg16"), default="vgg19", help="(default: %(default)s)"
-    )
-    network.add_argument(
-        "--vgg-weights",
-        metavar="FILE",
-        help=".safetensors or .pth (default: ARBSTYLE_VGG19 or ARBSTYLE_VGG16, else torchvision's download)",
-    )
-    network.add_argument("--pooling", choices=("max", "avg"), default="max", help="(default: %(default)s)")
-    network.add_argument(
-        "--normalize-filters",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="rescale filters to mean activations of 1 (default: yes)",
-    )
-    network.add_argument(
-        "--device",
-        default="auto",
-        help="cpu, cuda, mps or auto: cuda where there is one (default: %(default)s)",
-    )
-
-    record = parser.add_argument_group("record")
-    record.add_argument("--history", type=Path, metavar="FILE.csv", help="the loss terms of every evaluation")
-    record.add_argument("--plot", type=Path, metavar="FILE.png", help="the same drawn (needs matplotlib)")
-    record.add_argument("--frames", type=Path, metavar="DIR", help="pictures on the way, for a film")
-    record.add_argument(
-        "--frames-every",
-        type=int,
-        default=10,
-        metavar="N",
-        help="evaluations between two frames (default: %(default)s)",
-    )
+    words = content or []
+    one_file = len(words) < 2 and not any(os.path.isdir(word) or is_pattern(word) for word in words)
+    to_file = one_file and "{" not in output and not output.endswith(("/", os.sep))
+    if to_file:
+        check_output_path(output)
+    records.check()
+    contents = find_sources(words, recursive=recursive, below=output_folder(output)) if words else []
+    mixture = find_mixture(style, recursive=recursive)
+    others = [("--init", str(settings.init or "")), ("--vgg-weights", str(settings.vgg_weights or ""))]
+    if to_file:
+        jobs = [Job(contents[0].text if contents else None, Path(output))]
+    else:
+        choice = mixture if style else replace(mixture, label="content")
+        plans = plan(contents, [choice], output)
+        jobs = [Job(each.content.text, each.output) for each in plans]
+    if len(jobs) > 1 and records.files():
+        raise ArbstyleError("--history, --plot and --frames record one run; give one CONTENT")
+    outputs = [*(("--output", job.output) for job in jobs), *records.files()]
+    check_outputs(outputs, inputs_of(contents, [mixture], others))
+    styles = [source.text for source in mixture.sources]
+    return _Run(styles, replace(settings, style_weights=mixture.weights), records).all(jobs, skip_existing)
 
 
-def run(args: argparse.Namespace) -> int:
-    from arbstyle.images import read_picture, resize, write_image
-    from arbstyle.optimization import Settings, optimize, plot_history
+@dataclass(frozen=True)
+class Job:
+    """One picture to make."""
 
-    styles, style_weights = _split_weights(args.style)
-    _check_outputs(args, [*filter(None, [args.content]), *styles])
-    fields = {field.name for field in dataclasses.fields(Settings)}
-    chosen = {name: value for name, value in vars(args).items() if name in fields}
-    settings = Settings(**chosen, style_weights=style_weights)
-    photo = read_picture(args.content, background=None) if args.content else None
-
-    with _Progress(args) as progress:
-        result = optimize(args.content, styles, settings, callback=progress)
-
-    size = (result.image.shape[-2], result.image.shape[-1])
-    write_image(
-        result.image,
-        args.output,
-        alpha=resize(photo.alpha, size) if photo and photo.alpha is not None else None,
-        exif=photo.exif if photo else None,
-    )
-    if args.history:
-        result.save_history(args.history)
-    if args.plot:
-        plot_history(result.history, args.plot)
-    return _report(result, args)
+    content: str | None
+    output: Path
 
 
-def _split_weights(texts: Sequence[str]) -> tuple[list[Path], list[float] | None]:
-    """Files and weights of `FILE[:WEIGHT]`; no weights if none is given, else 1 where it is left out."""
-    paths: list[Path] = []
-    weights: list[float | None] = []
-    for text in texts:
-        name, colon, number = text.rpartition(":")
-        if not colon or Path(text).exists():
-            paths.append(Path(text))
-            weights.append(None)
-            continue
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = -1.0
-        if not name or not 0 <= weight < float("inf"):
-            raise ArbstyleError(
-                f"--style expects FILE or FILE:WEIGHT with a weight of 0 or more, got '{text}'"
-            )
-        paths.append(Path(name))
-        weights.append(weight)
-    if all(weight is None for weight in weights):
-        return paths, None
-    return paths, [1.0 if weight is None else weight for weight in weights]
+class _Run:
+    """Paints job after job; a failure costs one job, not the batch."""
 
+    def __init__(self, styles: Sequence[str], settings: Settings, records: Records) -> None:
+        self.styles = styles
+        self.settings = settings
+        self.records = records
 
-def _check_outputs(args: argparse.Namespace, inputs: Sequence[Path]) -> None:
-    """Whatever can't be written is known before the long work."""
-    from arbstyle.images import check_output_path
+    def all(self, jobs: Sequence[Job], skip_existing: bool) -> int:
+        codes = []
+        for job in jobs:
+            if skip_existing and job.output.exists():
+                codes.append(0)
+                continue
+            try:
+                codes.append(self.one(job))
+            except ArbstyleError as error:
+                if len(jobs) == 1:
+                    raise
+                warn(str(error))
+                codes.append(2)
+            if codes[-1] == 130:
+                return 130
+        return min(codes) if min(codes) == max(codes) else 1
 
-    check_output_path(args.output)
-    if args.history:
-        check_output_path(args.history, (".csv",))
-    if args.plot:
-        check_output_path(args.plot, (".png", ".pdf", ".svg"))
-        if importlib.util.find_spec("matplotlib") is None:
-            raise ArbstyleError("--plot needs matplotlib: pip install 'arbstyle[plot]'")
-    if args.frames:
-        check_output_path(_frame_path(args.frames, 1))
-    if args.frames_every < 1:
-        raise ArbstyleError(f"expected --frames-every 1 or more, got {args.frames_every}")
-    taken = {os.path.abspath(path): "is an input" for path in inputs}
-    for path in filter(None, (args.output, args.plot)):
-        where = os.path.abspath(path)
-        if where in taken:
-            raise ArbstyleError(f"{path} {taken[where]}; write to another file")
-        taken[where] = "is already the output"
+    def one(self, job: Job) -> int:
+        from arbstyle.images import read_picture, resize, write_image
+        from arbstyle.optimization import optimize as paint
+        from arbstyle.optimization import plot_history
+
+        photo = read_picture(job.content, background=None) if job.content else None
+        with _Progress(self.settings.steps, self.records) as progress:
+            result = paint(job.content, self.styles, self.settings, callback=progress)
+        size = (result.image.shape[-2], result.image.shape[-1])
+        write_image(
+            result.image,
+            job.output,
+            alpha=resize(photo.alpha, size) if photo and photo.alpha is not None else None,
+            exif=photo.exif if photo else None,
+        )
+        if self.records.history:
+            result.save_history(self.records.history)
+        if self.records.plot:
+            plot_history(result.history, self.records.plot)
+        return _report(result, self.settings.steps, job.output)
 
 
 def _frame_path(folder: Path, number: int) -> Path:
@@ -231,12 +173,12 @@ def _frame_path(folder: Path, number: int) -> Path:
 class _Progress:
     """Callback that keeps a progress bar and writes frames."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, steps: int, records: Records) -> None:
         from tqdm import tqdm
 
-        self.frames: Path | None = args.frames
-        self.frames_every: int = args.frames_every
-        self.bar = tqdm(total=args.steps, unit="evaluation", disable=None, dynamic_ncols=True)
+        self.frames = records.frames
+        self.frames_every = records.frames_every
+        self.bar = tqdm(total=steps, unit="evaluation", disable=None, dynamic_ncols=True)
 
     def __enter__(self) -> _Progress:
         return self
@@ -260,24 +202,20 @@ def _terms(evaluation: Evaluation) -> str:
     return f"loss {evaluation.total:.3g} ({terms})"
 
 
-def _report(result: Optimized, args: argparse.Namespace) -> int:
+def _report(result: Optimized, steps: int, output: Path) -> int:
     """Say what came of it; the exit code."""
     done = len(result.history)
     if result.stopped == "interrupted":
-        _warn(f"interrupted after {done} of {args.steps} evaluations; best picture so far: {args.output}")
+        warn(f"interrupted after {done} of {steps} evaluations; best picture so far: {output}")
         return 130
     if result.stopped == "non-finite":
-        _warn(f"the loss was not a finite number after {done} evaluations; last good picture: {args.output}")
+        warn(f"the loss was not a finite number after {done} evaluations; last good picture: {output}")
         return 1
     height, width = result.image.shape[-2:]
     effort = f"{done} evaluations in {result.seconds:.0f} s"
-    print(f"{args.output}: {width}×{height}, {effort}, {_terms(result.best)}")
+    print(f"{output}: {width}×{height}, {effort}, {_terms(result.best)}")
     shares = [f"{name} {share:.0%}" for name, share in result.best.shares().items()]
     print(f"shares of the terms: {', '.join(shares)}")
     if result.stopped == "converged":
-        print(f"stopped before {args.steps} evaluations: the loss falls no further")
+        print(f"stopped before {steps} evaluations: the loss falls no further")
     return 0
-
-
-def _warn(message: str) -> None:
-    print(f"arbstyle: {message}", file=sys.stderr)

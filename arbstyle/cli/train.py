@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 
-HELP = "train a model on your own pictures"
+def train(*words: str) -> None:
+    """Train a model on your own pictures."""
+    from arbstyle.training.command_line import train as run
 
-
-def run_argv(argv: Sequence[str]) -> int:
-    """Run ``fit``, ``validate`` or ``--help`` of the training command line."""
-    from arbstyle.training.command_line import train
-
-    train(argv)
-    return 0
+    run(words)

@@ -40,7 +40,7 @@ from arbstyle.evaluation.methods import (
     file_name,
     named_method,
 )
-from arbstyle.evaluation.pairs import Pair, pictures_by_name
+from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name
 from arbstyle.evaluation.results import LAYERS, MIN_SIZE, ResultsTable, Row, Summary
 from arbstyle.images import write_image
 from arbstyle.perception import PerceptualEncoder
@@ -110,11 +110,9 @@ def evaluate(
         raise ArbstyleError(
             f"pictures of at least {MIN_SIZE} pixels can be measured, got size {size}: raise it"
         )
-    pairs = [
-        Pair(photo, painting)
-        for photo in pictures_by_name(content, contents, "photos")
-        for painting in pictures_by_name(style, styles, "styles")
-    ]
+    pairs = all_pairs(
+        pictures_by_name(content, contents, "photos"), pictures_by_name(style, styles, "styles")
+    )
     folder = _report_folder(Path(output))
     device = choose_device(device)
     compared = [

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import glob
+from itertools import product
 from pathlib import Path
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import find_images
+from arbstyle.images import find_images, find_matches, is_pattern
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,29 @@ class Pair:
         return f"{self.content.stem}__{self.style.stem}"
 
 
+def all_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
+    """Every photo with every style.
+
+    Raises:
+        ArbstyleError: two pairs of one name, whose pictures would be one file.
+    """
+    pairs: dict[str, Pair] = {}
+    for content, style in product(contents, styles):
+        pair = Pair(content, style)
+        other = pairs.setdefault(pair.name, pair)
+        if other is not pair:
+            raise ArbstyleError(
+                f"'{other.content.name}' with '{other.style.name}' and '{content.name}' with '{style.name}' "
+                f"would both be called '{pair.name}': rename one of the four"
+            )
+    return list(pairs.values())
+
+
 def pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[Path]:
     if limit is not None and limit < 1:
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
     # A pattern names pictures too; what matches nothing is reported as a folder that is not there.
-    paths = sorted(Path(match) for match in glob(str(folder))) if not Path(folder).is_dir() else []
+    paths = find_matches(str(folder)) if is_pattern(str(folder)) else []
     paths = paths or find_images(folder)
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)

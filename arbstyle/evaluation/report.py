@@ -141,7 +141,7 @@ def _json(evaluation: Evaluation) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _page(evaluation: Evaluation) -> str:

@@ -6,11 +6,14 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arbstyle.evaluation.bootstrap import Interval
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.images import atomic_path
 from arbstyle.perception.metrics import DEEP_STYLE_LAYER, STYLE_LAYERS
+
+_FORMAT: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # names keep their bytes
 
 LAYERS = (*STYLE_LAYERS, DEEP_STYLE_LAYER)
 MEASURES = (
@@ -99,12 +102,15 @@ class ResultsTable:
 
     def add(self, row: Row) -> None:
         self._rows[row.method, row.content, row.style] = row
-        with self._path.open("a", newline="", encoding="utf-8") as file:
+        with self._path.open("a", **_FORMAT) as file:
             csv.writer(file).writerow(self._cells(row))
 
     def rewrite(self) -> None:
         """Leave each row once, in the order they were first measured."""
-        with atomic_path(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(self._path) as temporary,
+            temporary.open("w", **_FORMAT) as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows(self._cells(row) for row in self._rows.values())
@@ -112,7 +118,7 @@ class ResultsTable:
     def _read(self) -> Iterator[Row]:
         if not self._path.is_file():
             return
-        with self._path.open(newline="", encoding="utf-8") as file:
+        with self._path.open(**_FORMAT) as file:
             for cells in csv.DictReader(file):
                 try:
                     yield self._row(cells)

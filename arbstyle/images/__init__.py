@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from arbstyle.images.files import (
         READABLE_SUFFIXES,
         WRITABLE_SUFFIXES,
+        InRole,
         atomic_path,
         check_output_path,
-        find_images,
+        check_outputs,
+        printable,
     )
+    from arbstyle.images.finding import find_images, find_matches, is_pattern, natural_order
     from arbstyle.images.reading import Picture, from_pil, read_image, read_picture
     from arbstyle.images.resizing import fit_into, reduced, resize
     from arbstyle.images.sheet import contact_sheet
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from arbstyle.images.writing import to_pil, write_image
 
 _HOMES = {  # name → module of this package
+    "InRole": "files",
     "MAX_PIXELS": "sizes",
     "READABLE_SUFFIXES": "files",
     "WRITABLE_SUFFIXES": "files",
@@ -39,13 +43,18 @@ _HOMES = {  # name → module of this package
     "as_tensor": "conversion",
     "atomic_path": "files",
     "check_output_path": "files",
+    "check_outputs": "files",
     "check_picture": "conversion",
     "composite": "color",
     "contact_sheet": "sheet",
-    "find_images": "files",
+    "find_images": "finding",
+    "find_matches": "finding",
     "fit_into": "resizing",
     "from_pil": "reading",
+    "is_pattern": "finding",
+    "natural_order": "finding",
     "parse_color": "color",
+    "printable": "files",
     "read_image": "reading",
     "read_picture": "reading",
     "reduced": "resizing",
@@ -58,6 +67,7 @@ __all__ = [
     "MAX_PIXELS",
     "READABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
+    "InRole",
     "Picture",
     "PictureLike",
     "as_bytes",
@@ -65,13 +75,18 @@ __all__ = [
     "as_tensor",
     "atomic_path",
     "check_output_path",
+    "check_outputs",
     "check_picture",
     "composite",
     "contact_sheet",
     "find_images",
+    "find_matches",
     "fit_into",
     "from_pil",
+    "is_pattern",
+    "natural_order",
     "parse_color",
+    "printable",
     "read_image",
     "read_picture",
     "reduced",

@@ -32,7 +32,7 @@ def write_array(
     """:func:`arbstyle.images.write_image` for an array 3×H×W, or 4×H×W with alpha, of floats or bytes."""
     path = check_output_path(path)
     image_format = FORMATS[path.suffix.lower()]
-    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
         raise ArbstyleError(f"expected a quality from 1 to 100, got {quality!r}")
     if bits not in (8, 16) or (bits == 16 and image_format != "PNG"):
         raise ArbstyleError(f"cannot write {quoted(path)} with {bits} bits: use 8, or 16 with a .png name")
@@ -50,7 +50,7 @@ def write_array(
         if bits == 16:
             encoded = _encode_png16(planes, metadata)
         else:
-            encoded = _encode(planes, image_format, quality, metadata)
+            encoded = _encode(planes, image_format, int(quality), metadata)
     except Exception as error:  # like decoders, encoders raise anything
         raise ArbstyleError(f"cannot write {quoted(path)} as {image_format}: {reason_of(error)}") from error
     with atomic_path(path) as temporary:

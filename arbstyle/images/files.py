@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arbstyle.errors import ArbstyleError
@@ -105,31 +105,49 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
-    """The pictures in a folder by their suffix, sorted; hidden files and folders are passed over.
+InRole = tuple[str, str | Path]
+"""What a file is for, and its path: ``("--output", "out.png")``."""
+
+
+def check_outputs(outputs: Iterable[InRole], inputs: Iterable[InRole]) -> None:
+    """Check that no output of a command is one of its inputs, under any name or link, and none stands twice.
+
+    Args:
+        outputs: what a command will write.
+        inputs: what it reads; those that don't exist are no matter.
 
     Raises:
-        ArbstyleError: not a folder, one that cannot be read, or no picture in it.
+        ArbstyleError: an output that would replace an input or another output.
     """
-    folder = Path(folder)
-    name = quoted(folder)
+    taken: dict[object, str] = {}
+    for role, path in inputs:
+        for identity in _identities(path):
+            taken.setdefault(identity, f"is an input ({role}) and would be replaced; give another file")
+    for role, path in outputs:
+        identities = _identities(path)
+        conflict = next((taken[identity] for identity in identities if identity in taken), None)
+        if conflict:
+            raise ArbstyleError(f"{role} {quoted(Path(path))} {conflict}")
+        taken |= dict.fromkeys(identities, f"is already the {role.lstrip('-')}; give another file")
 
-    def fail(error: OSError) -> None:
-        raise ArbstyleError(f"cannot read the folder {name}: {reason_of(error)}") from error
 
-    found: list[Path] = []
-    for root, subfolders, files in os.walk(folder, onerror=fail):
-        subfolders[:] = [sub for sub in subfolders if recursive and not sub.startswith(".")]
-        candidates = (Path(root, file) for file in files if not file.startswith("."))
-        found.extend(path for path in candidates if path.suffix.lower() in READABLE_SUFFIXES)
-    if not found:
-        where = "in or below" if recursive else "directly in"
-        raise ArbstyleError(f"no pictures found: expected .jpg, .png, .webp or the like {where} {name}")
-    return sorted(found)
+def _identities(path: str | Path) -> list[object]:
+    """What a path stands for: its place with all links followed, and the file there."""
+    identities: list[object] = []
+    with suppress(OSError, ValueError):  # not there (yet); a null byte, which opening will complain of
+        identities.append(os.path.realpath(path))
+        status = os.stat(path)
+        identities.append((status.st_dev, status.st_ino))
+    return identities
 
 
 def quoted(path: Path) -> str:
     return repr(str(path))  # escapes line breaks and the like, so that a message stays one line
+
+
+def printable(text: str) -> str:
+    """Text that any UTF-8 file can hold: a file name's bytes that are no UTF-8 become their codes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from arbstyle.images.files import printable
 from arbstyle.images.profiles import srgb_profile
 
 _FORMATS_WITH_EXIF = {"JPEG", "PNG", "WEBP", "TIFF"}
@@ -84,6 +85,7 @@ def format_metadata(image_format: str, exif: bytes | None, text: Mapping[str, st
     if image_format not in _FORMATS_WITH_EXIF:
         return {}
     options: dict[str, Any] = {"icc_profile": srgb_profile()}
+    text = {key: printable(value) for key, value in text.items()}
     if image_format == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         for key, value in text.items():

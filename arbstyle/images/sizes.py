@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Literal
 
 from arbstyle.errors import ArbstyleError
@@ -22,15 +24,18 @@ def target_size(
     Raises:
         ArbstyleError: a size below 1, or more than `MAX_PIXELS` in all.
     """
-    wanted = (size,) if isinstance(size, int) else tuple(size)
+    try:  # NumPy's integers, too
+        wanted = tuple(map(operator.index, size if isinstance(size, tuple | list) else (size,)))
+    except TypeError as error:
+        raise ArbstyleError(f"expected a size in whole pixels, got {size!r}") from error
     if min(wanted) < 1:
         raise ArbstyleError(f"expected a size of at least 1 pixel, got {'×'.join(map(str, wanted))}")
-    if isinstance(size, int):
-        scale = size / (min(height, width) if edge == "short" else max(height, width))
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-    if size[0] * size[1] > MAX_PIXELS:
+    if len(wanted) == 1:
+        scale = wanted[0] / (min(height, width) if edge == "short" else max(height, width))
+        wanted = max(1, round(height * scale)), max(1, round(width * scale))
+    if math.prod(wanted) > MAX_PIXELS:
         raise ArbstyleError(
-            f"a picture of {width}×{height} cannot be resized to {size[1]}×{size[0]}: "
+            f"a picture of {width}×{height} cannot be resized to {wanted[1]}×{wanted[0]}: "
             f"that is more than {MAX_PIXELS / 1e6:g} megapixels; ask for a smaller size"
         )
-    return size
+    return wanted[0], wanted[1]

@@ -11,7 +11,6 @@ synthesises a texture, with a content alone it reconstructs what the chosen laye
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arbstyle.devices import memory_for
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import resize
 from arbstyle.optimization.canvas import Canvas
@@ -66,7 +66,8 @@ def optimize(
     loss = build_loss(inputs, settings)
     objective = Objective(loss, settings.steps, inputs.sizes[-1], callback)
     stopped: Stop
-    with _exact_convolutions(), _clear_memory_errors(inputs.sizes[-1]):
+    height, width = inputs.sizes[-1]
+    with _exact_convolutions(), memory_for(f"optimise a picture of {width}×{height}"):
         try:
             stopped = _paint(inputs, objective, settings)
         except KeyboardInterrupt:
@@ -87,19 +88,6 @@ def _exact_convolutions() -> Iterator[None]:
     """On a GPU, the same result every time, and losses exact enough for a line search to compare."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
-
-
-@contextmanager
-def _clear_memory_errors(size: tuple[int, int]) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not re.search("out of memory|not enough memory|can't allocate memory", str(error)):
-            raise
-        height, width = size
-        raise ArbstyleError(
-            f"not enough memory to optimise a picture of {width}×{height}; choose a smaller size"
-        ) from error
 
 
 def _paint(inputs: Inputs, objective: Objective, settings: Settings) -> Stop:

@@ -1,4 +1,7 @@
-"""How a picture is optimised: every setting, its default and its range."""
+"""How a picture is optimised: every setting, its default and its range.
+
+Loads no PyTorch: the options of `arbstyle optimize` are read off `Settings`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.perception import Network, Pooling, StyleStatistic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Source = Tensor | str | Path
+else:
+    Source = str | Path  # what a command line can say
 
 Basis = Literal["fourier", "pixels"]
 Optimizer = Literal["lbfgs", "adam"]
 Layers = Mapping[str, float] | Sequence[str]
-Source = Tensor | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,49 +31,57 @@ class Settings:
 
     Attributes:
         steps: loss evaluations in all, over all scales; line searches spend them too.
-        size: longer side of the result in pixels; `None` keeps the content's (without content, the first
-            style's), for pictures read from files up to `DEFAULT_LONGEST_SIDE`.
+        size: longer side of the result in pixels (default: that of the content or, without one, of the
+            first style; of pictures read from files at most 512).
         scales: sizes from coarse to fine, each double the one before; steps are shared out evenly.
-        init: `content`, `style`, a picture, `noise` (clouds, with the spectrum of natural pictures) or
-            `white-noise` (uniform in every pixel, as published); `None` is `content` for transfers, else
-            `noise`.
-        content_layers, style_layers: layer → weight, or names such as `relu4_1` and `relu4_1:0.5`.
-        content_weight, style_weight, tv_weight: of the three terms.
+        init: where to start: content, style, a picture, noise (clouds, with the spectrum of natural
+            pictures) or white-noise (uniform in every pixel, as published) (default: content for a
+            transfer, else noise).
+        optimizer: L-BFGS searches along a line at every step; Adam takes steps of the learning rate.
+        learning_rate: of Adam.
+        basis: what is optimised: a Fourier transform in decorrelated colours, or the pixels.
+        seed: of the noise; the same seed gives the same picture on the same machine.
+        content_layers, style_layers: layers with their weights; named conv4_2, relu4_2, pool4 or block4.
+        content_weight: of the content loss.
+        style_weight: of the style loss.
+        tv_weight: of total variation, for smoothness.
         style_weights: one a style picture; only their ratios matter.
         style_scale: longer side of the style pictures over that of the result; they are never enlarged.
-        style_statistic: see `PerceptualLoss`.
-        balance: see `PerceptualLoss`; without it, weights that suit a bright style are wrong for a dull one.
-        basis: of the `Canvas`.
-        learning_rate: of Adam; L-BFGS has a line search instead.
-        encoder, vgg_weights, pooling, normalize_filters: see `PerceptualEncoder`.
-        seed: of the noise; the same seed gives the same picture on the same machine.
-        device: `auto` takes a GPU where there is one.
+        style_statistic: Gram matrices, moments (channel means and standard deviations), or both.
+        balance: divide each layer's error by the mean square of its target; without it, weights that suit a
+            bright style are wrong for a dull one.
+        encoder: the network whose features are compared.
+        vgg_weights: its weights, .safetensors or .pth (default: ARBSTYLE_VGG19 or ARBSTYLE_VGG16, else
+            torchvision's download).
+        pooling: between its blocks; Gatys et al. recommend avg.
+        normalize_filters: rescale its filters to mean activations of 1.
+        device: auto, cpu, cuda or mps; auto takes a GPU where there is one.
     """
 
     steps: int = 300
-    size: int | None = None
+    size: Annotated[int | None, "PIXELS"] = None
     scales: int = 1
-    init: Source | None = None
+    init: Annotated[Source | None, "content|noise|white-noise|style|FILE"] = None
     optimizer: Optimizer = "lbfgs"
-    content_layers: Layers = field(default_factory=lambda: {"relu4_2": 1.0})
-    style_layers: Layers = field(
+    learning_rate: float = 0.05
+    basis: Basis = "fourier"
+    seed: int = 0
+    content_layers: Annotated[Layers, "LAYER[:WEIGHT]"] = field(default_factory=lambda: {"relu4_2": 1.0})
+    style_layers: Annotated[Layers, "LAYER[:WEIGHT]"] = field(
         default_factory=lambda: dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), 1.0)
     )
     content_weight: float = 1.0
     style_weight: float = 1.0
     tv_weight: float = 0.0
-    style_weights: Sequence[float] | None = None
+    style_weights: Sequence[float] | None = field(default=None, metadata={"flag": False})  # as FILE:WEIGHT
     style_scale: float = 1.0
-    style_statistic: StyleStatistic = "gram"
+    style_statistic: Literal["gram", "moments", "both"] = "gram"
     balance: bool = True
-    basis: Basis = "fourier"
-    learning_rate: float = 0.05
-    encoder: Network = "vgg19"
-    vgg_weights: str | Path | None = None
-    pooling: Pooling = "max"
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    vgg_weights: Annotated[str | Path | None, "FILE"] = None
+    pooling: Literal["max", "avg"] = "max"
     normalize_filters: bool = True
-    seed: int = 0
-    device: str = "auto"
+    device: Annotated[str, "DEVICE"] = "auto"
 
     def __post_init__(self) -> None:
         for name, choices in (("optimizer", Optimizer), ("basis", Basis)):

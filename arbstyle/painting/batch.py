@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import re
@@ -13,7 +12,15 @@ from itertools import product
 from pathlib import Path
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import WRITABLE_SUFFIXES, check_output_path, find_images
+from arbstyle.images import (
+    WRITABLE_SUFFIXES,
+    InRole,
+    check_output_path,
+    check_outputs,
+    find_images,
+    find_matches,
+    is_pattern,
+)
 
 DEFAULT_NAME = "{content}__{style}"
 _FIELD = re.compile(r"\{(.*?)\}")
@@ -87,13 +94,17 @@ def find_sources(texts: Sequence[str], *, recursive: bool = False, below: Path |
 
 def _expand(text: str, recursive: bool) -> list[Source]:
     path = Path(text)
-    if path.is_dir():
+    if "\0" in text:
+        raise ArbstyleError(f"cannot read {text!r}: no file name holds a null byte")
+    if re.match(r"[a-z]+://", text, re.IGNORECASE):
+        raise ArbstyleError(f"expected a file, got the address '{text}': download it first")
+    if os.path.isdir(text):
         pictures = find_images(path, recursive=recursive)
         return [Source(str(found), found.relative_to(path).with_suffix("").as_posix()) for found in pictures]
-    if any(sign in text for sign in "*?[") and not path.exists():
-        matches = sorted(match for match in glob.glob(text, recursive=True) if os.path.isfile(match))
+    if is_pattern(text):
+        matches = [str(match) for match in find_matches(text)]
         if not matches:
-            raise ArbstyleError(f"no file matches '{text}'")
+            raise ArbstyleError(f"no file matches {text!r}")
         return [Source(match, _stem(match)) for match in matches]
     return [Source(text, _stem(text))]
 
@@ -142,14 +153,33 @@ def find_styles(texts: Sequence[str], *, masked: bool = False, recursive: bool =
     names, weights = zip(*map(split_weight, texts), strict=True)
     if masked and any(weight is not None for weight in weights):
         raise ArbstyleError("masks say where each style goes, weights how much of each; give one of them")
-    if masked or any(weight is not None for weight in weights):
+    if masked:
         sources = tuple(Source(name, _stem(name)) for name in names)
-        if masked:
-            return [StyleChoice(sources, None, "+".join(source.label for source in sources))]
-        shares = tuple(1.0 if weight is None else weight for weight in weights)
-        parts = [f"{source.label}-{share:g}" for source, share in zip(sources, shares, strict=True)]
-        return [StyleChoice(sources, shares, "+".join(parts))]
+        return [StyleChoice(sources, None, _joined([source.label for source in sources]))]
+    if any(weight is not None for weight in weights):
+        return [find_mixture(texts, recursive=recursive)]
     return [StyleChoice((one,), None, one.label) for one in find_sources(names, recursive=recursive)]
+
+
+def find_mixture(texts: Sequence[str], *, recursive: bool = False) -> StyleChoice:
+    """The same as one style, mixed of all: a weight stands for every picture of its folder or pattern."""
+    sources: list[Source] = []
+    weights: list[float | None] = []
+    for name, weight in map(split_weight, texts):
+        found = find_sources([name], recursive=recursive)
+        sources += found
+        weights += [weight] * len(found)
+    if all(weight is None for weight in weights):
+        return StyleChoice(tuple(sources), None, _joined([source.label for source in sources]))
+    shares = tuple(1.0 if weight is None else weight for weight in weights)
+    labels = [f"{source.label}-{share:g}" for source, share in zip(sources, shares, strict=True)]
+    return StyleChoice(tuple(sources), shares, _joined(labels))
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """A name for all; file names are at most 255 bytes long."""
+    name = "+".join(labels)
+    return name if len(name) <= 100 else f"{labels[0]}+{len(labels) - 1}"
 
 
 def between(styles: Sequence[StyleChoice], steps: int) -> list[StyleChoice]:
@@ -177,7 +207,7 @@ def split_weight(text: str) -> tuple[str, float | None]:
         ArbstyleError: what stands behind the colon is not a weight.
     """
     name, colon, number = text.rpartition(":")
-    if not colon or Path(text).exists() or "/" in number or "\\" in number:  # C:\pictures\a.jpg
+    if not colon or os.path.exists(text) or "/" in number or "\\" in number:  # C:\pictures\a.jpg
         return text, None
     try:
         weight = float(number)
@@ -189,7 +219,12 @@ def split_weight(text: str) -> tuple[str, float | None]:
 
 
 def plan(
-    contents: Sequence[Source], styles: Sequence[StyleChoice], output: str | None, *, pair: bool = False
+    contents: Sequence[Source],
+    styles: Sequence[StyleChoice],
+    output: str | None,
+    *,
+    pair: bool = False,
+    others: Sequence[InRole] = (),
 ) -> list[Job]:
     """Every content with every style, or one to one; each with a name of its own.
 
@@ -197,6 +232,7 @@ def plan(
         output: a file, a folder (see :func:`is_folder`), or a template with ``{content}`` and ``{style}``;
             ``None`` names results after both, in the current folder.
         pair: the first content with the first style, and so on.
+        others: further files that are read.
 
     Raises:
         ArbstyleError: unequal numbers to pair, two results under one name, or a result in place of an input.
@@ -211,7 +247,18 @@ def plan(
     _check_distinct(jobs)
     for job in jobs:
         check_output_path(job.output)
+    check_outputs(
+        (("--output", output) for output in {job.output for job in jobs}), inputs_of(contents, styles, others)
+    )
     return jobs
+
+
+def inputs_of(
+    contents: Sequence[Source], styles: Sequence[StyleChoice], others: Sequence[InRole] = ()
+) -> list[InRole]:
+    """All files that are read, in their roles."""
+    photos = [("CONTENT", source.text) for source in contents]
+    return [*photos, *(("--style", source.text) for style in styles for source in style.sources), *others]
 
 
 def output_folder(output: str | None) -> Path | None:
@@ -223,7 +270,7 @@ def output_folder(output: str | None) -> Path | None:
 
 def is_folder(output: str) -> bool:
     """Whether an output is meant as a folder: it is one, ends like one, or has no suffix."""
-    return Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix
+    return os.path.isdir(output) or output.endswith(("/", os.sep)) or not Path(output).suffix
 
 
 def _template(output: str | None, results: int) -> str:
@@ -257,12 +304,9 @@ def _result_suffix(content: Source) -> str:
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
-    inputs = {os.path.realpath(source.text) for job in jobs for source in (job.content, *job.style.sources)}
     taken: dict[str, Job] = {}
     for job in jobs:
         place = os.path.realpath(job.output)
-        if place in inputs:
-            raise ArbstyleError(f"the result '{job.output}' would replace an input; give another --output")
         other = taken.setdefault(place.casefold(), job)
         if other is not job:
             raise ArbstyleError(

@@ -13,11 +13,18 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from arbstyle.devices import Precision, available_bytes, choose_device, choose_dtype
+from arbstyle.devices import (
+    Precision,
+    available_bytes,
+    choose_device,
+    choose_dtype,
+    is_out_of_memory,
+)
 from arbstyle.errors import ArbstyleError
 from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import (
@@ -56,6 +63,9 @@ REFINE_SIZE = 176
 
 LARGEST_IN_ONE_PIECE = 5 * 2**30
 """Memory in bytes that one picture may take at most, however much there is: others use the machine, too."""
+
+SMALLEST_TILE = 128
+"""Side in pixels below which tiles, which overlap, hardly need less memory."""
 
 _COLOUR_SAMPLE = 512
 _CACHED_STYLES = 256
@@ -337,7 +347,7 @@ class Stylizer:
         """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""
         if isinstance(style, Style) or _is_style_path(style):
             return from_pil((style if isinstance(style, Style) else Style.load(str(style))).thumbnail)
-        if isinstance(style, int) or self.styler.style_encoder.takes_index:
+        if isinstance(style, int | np.integer) or self.styler.style_encoder.takes_index:
             return None
         return as_float(as_tensor(style))
 
@@ -347,7 +357,9 @@ class Stylizer:
         self, style: StyleLike, photo: Tensor, keep_colors: KeepColors, style_size: int
     ) -> Tensor:
         """Parameters N×P of one style, or of one style a photo."""
-        if isinstance(style, int) or (self.styler.style_encoder.takes_index and not isinstance(style, Style)):
+        if isinstance(style, int | np.integer) or (
+            self.styler.style_encoder.takes_index and not isinstance(style, Style)
+        ):
             return self._parameters_of_number(style)
         match = {"histogram": match_histogram, "coral": match_coral}.get(keep_colors)
         if isinstance(style, Style) or _is_style_path(style):
@@ -381,7 +393,7 @@ class Stylizer:
 
     def _parameters_of_number(self, style: StyleLike) -> Tensor:
         encoder = self.styler.style_encoder
-        known = isinstance(style, int) or (isinstance(style, str) and style.isdecimal())
+        known = isinstance(style, int | np.integer) or (isinstance(style, str) and style.isdecimal())
         number = int(style) if known else None  # type: ignore[arg-type]
         if not encoder.takes_index:
             raise ArbstyleError(f"style number {style} needs a model that is a bank of styles; use a picture")
@@ -426,15 +438,23 @@ class Stylizer:
                 "painting %d×%d pixels in tiles: in one piece they would take too much memory",
                 *_wide_high(task.photo),
             )
-        if tile is None:
+        while True:
             try:
-                return self._paint_whole(task)
-            except torch.cuda.OutOfMemoryError:
-                tile = DEFAULT_TILE
-                logger.warning(
-                    "out of GPU memory in one piece: painting %d×%d pixels in tiles", *_wide_high(task.photo)
-                )
-        return self._paint_tiles(task, tile, progress)
+                if tile is None:
+                    return self._paint_whole(task)
+                return self._paint_tiles(task, tile, progress)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if tile is not None and tile // 2 < SMALLEST_TILE:
+                    size = "×".join(map(str, _wide_high(task.photo)))
+                    raise ArbstyleError(
+                        f"not enough memory to paint {size} pixels, even in tiles; choose a smaller size"
+                    ) from error
+            tile = DEFAULT_TILE if tile is None else tile // 2
+            logger.warning(
+                "not enough memory: painting %d×%d pixels in tiles of %d", *_wide_high(task.photo), tile
+            )
 
     def _paint_whole(self, task: Task) -> Tensor:
         if task.regions is not None:

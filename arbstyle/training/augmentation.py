@@ -139,7 +139,8 @@ class PairTransform:
         if self.variants is None:
             return rng
         variant = int(rng.integers(self.variants))
-        return np.random.default_rng((self.seed, purpose, zlib.crc32(name.encode()), variant))
+        checksum = zlib.crc32(name.encode("utf-8", "surrogateescape"))
+        return np.random.default_rng((self.seed, purpose, checksum, variant))
 
     def _rng(self, purpose: int, position: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, purpose, position))

@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from arbstyle.errors import ArbstyleError
+
+if TYPE_CHECKING:
+    from arbstyle import Stylizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Model and machine.
+
+    Attributes:
+        model: another model than the packaged one.
+        device: auto, cpu, cuda or mps; auto takes a GPU where there is one.
+        vgg_weights: VGG-19, .safetensors or .pth, for models that contain one and for --refine (default:
+            ARBSTYLE_VGG19, else torchvision's download).
+    """
+
+    model: Annotated[str | None, "FILE"] = None
+    device: Annotated[str, "DEVICE"] = "auto"
+    vgg_weights: Annotated[str | None, "FILE"] = None
+
+    def files(self) -> list[tuple[str, str]]:
+        """The files that are read, in their roles."""
+        roles = {"--model": self.model, "--vgg-weights": self.vgg_weights}
+        return [(role, path) for role, path in roles.items() if path]
+
+    def stylizer(self, precision: str = "auto") -> Stylizer:
+        from arbstyle import Stylizer
+
+        return Stylizer.from_pretrained(self.model, self.device, precision, weights=self.vgg_weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFile:
+    """Result.
+
+    Attributes:
+        quality: of JPEG and WebP, 1 to 100.
+        bits: a channel; 16 in PNG only.
+        metadata: note style and model in the file (EXIF is kept anyway).
+    """
+
+    quality: int = 95
+    bits: Literal[8, 16] = 8
+    metadata: bool = True
+
+    def check(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ArbstyleError(f"expected a --quality from 1 to 100, got {self.quality}")
+
+
+def warn(message: str) -> None:
+    """A line on standard error."""
+    print(f"arbstyle: {message}", file=sys.stderr)

@@ -1,0 +1,142 @@
+"""One photo in one style, with the options of `arbstyle stylize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import arbstyle
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from arbstyle.cli.stylize import Machine, Painting, ResultFile
+    from arbstyle.images import Picture
+    from arbstyle.painting import Style
+    from arbstyle.painting.batch import Source, StyleChoice
+
+
+class Painter:
+    """The stylizer with the options of the command line."""
+
+    def __init__(self, painting: Painting, machine: Machine, result: ResultFile) -> None:
+        from arbstyle.images import as_tensor
+
+        self.painting = painting
+        self.machine = machine
+        self.result = result
+        self.stylizer = machine.stylizer(machine.precision)
+        self.masks = [as_tensor(mask) for mask in painting.mask] or None
+
+    def check_style(self, choice: StyleChoice) -> None:
+        for source in choice.sources:
+            self.stylizer.parameters_of(source.text, self.painting.style_size)
+
+    def paint(
+        self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
+    ) -> Tensor:
+        """The photo in a style, 1×3×H×W."""
+        if self.painting.seamless:
+            return self._paint_seamlessly(photo, choice, progress)
+        return self.stylizer.stylize(
+            photo.pixels,
+            self._styles(photo, choice),
+            self.painting.strength,
+            weights=choice.weights,
+            masks=self.masks,
+            keep_colors=self.painting.keep_colors,
+            style_size=self.painting.style_size,
+            stroke=self.painting.stroke,
+            tile=self.machine.tile,
+            seed=self.painting.seed,
+            progress=progress,
+        )
+
+    def _paint_seamlessly(
+        self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None
+    ) -> Tensor:
+        from arbstyle.compositing import paint_regions
+        from arbstyle.images import as_float
+
+        def paint(style: str) -> Tensor:
+            painted = self.stylizer.stylize(
+                photo.pixels,
+                style,
+                self.painting.strength,
+                keep_colors=self.painting.keep_colors,
+                style_size=self.painting.style_size,
+                tile=self.machine.tile,
+                progress=progress,
+            )
+            return as_float(painted)
+
+        texts = [source.text for source in choice.sources]
+        return paint_regions(paint, as_float(photo.pixels), texts, self.masks or [])
+
+    def _styles(self, photo: Picture, choice: StyleChoice) -> list[str | Style]:
+        texts = [source.text for source in choice.sources]
+        if self.painting.refine is None:
+            return list(texts)
+        options = {"style_size": self.painting.style_size, "vgg_weights": self.machine.vgg_weights}
+        return [self.stylizer.refine(text, [photo.pixels], self.painting.refine, **options) for text in texts]
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "model": {"name": self.stylizer.name, "fingerprint": self.stylizer.fingerprint},
+            "device": str(self.stylizer.device),
+            "precision": str(self.stylizer.dtype).removeprefix("torch."),
+        }
+
+    def _notes(self, *choices: StyleChoice) -> dict[str, str]:
+        return {
+            "Software": f"arbstyle {arbstyle.__version__}",
+            "Style": "; ".join(map(str, choices)),
+            "Model": f"{self.stylizer.name} ({self.stylizer.fingerprint})",
+        }
+
+    def read(self, content: Source, default_size: int | None = None) -> Picture:
+        size = self.painting.size or default_size
+        return _read_photo(content.text, size, keep_bytes=self.result.bits == 8)
+
+    def write(
+        self, painted: Tensor, output: Path, *choices: StyleChoice, photo: Picture | None = None
+    ) -> None:
+        """Save a picture with a photo's transparency and EXIF."""
+        from arbstyle.images import write_image
+
+        write_image(
+            painted,
+            output,
+            alpha=photo.alpha if photo else None,
+            exif=photo.exif if photo else None,
+            quality=self.result.quality,
+            bits=self.result.bits,
+            text=self._notes(*choices) if self.result.metadata else {},
+        )
+
+    def thumbnail(self, choice: StyleChoice, size: int) -> Tensor | None:
+        """The style picture of a single style, for the head of a column."""
+        from arbstyle.images import fit_into
+
+        picture = self.stylizer.picture_of(choice.sources[0].text)
+        if picture is None or len(choice.sources) > 1:
+            return None
+        return fit_into(picture, size, size * 3 // 2)
+
+
+def _read_photo(path: str, size: int | None, *, keep_bytes: bool = False) -> Picture:
+    """A photo with its transparency, at the size to work at."""
+    import torch
+
+    from arbstyle.images import as_float, read_picture, resize
+
+    photo = read_picture(path, background=None, keep_bytes=keep_bytes)
+    pixels, alpha = photo.pixels, photo.alpha
+    if alpha is not None:  # what is hidden may be of any colour, and must not run into what is not
+        pixels = torch.where(alpha > 0, pixels, 1.0)
+    if size is not None:
+        pixels = resize(as_float(pixels), size)
+        alpha = None if alpha is None else resize(alpha, (pixels.shape[2], pixels.shape[3]))
+    return replace(photo, pixels=pixels, alpha=alpha)
