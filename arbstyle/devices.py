@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -54,27 +51,6 @@ def available_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     found = [_meminfo_available(), _cgroup_available()]
     return min((amount for amount in found if amount is not None), default=4 * 2**30)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
-    told = re.search("out of memory|not enough memory|can't allocate memory", str(error))
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told is not None)
-
-
-@contextmanager
-def memory_for(task: str) -> Iterator[None]:
-    """Inside, running out of memory becomes one line: ``not enough memory to {task}``.
-
-    Raises:
-        ArbstyleError: instead of whatever PyTorch or NumPy raise.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ArbstyleError(f"not enough memory to {task}; choose a smaller size") from error
 
 
 def _cpu_computes_bf16() -> bool:

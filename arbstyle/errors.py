@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ArbstyleError(Exception):
     """A mistake in the input or the environment that the user can put right.
@@ -9,3 +13,24 @@ class ArbstyleError(Exception):
     The message is one line: what was expected, what came, what to do. The command line prints it
     without a traceback and exits with code 2.
     """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
+    told = re.search("out of memory|not enough memory|can't allocate memory", str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told is not None)
+
+
+@contextmanager
+def memory_for(task: str) -> Iterator[None]:
+    """Inside, running out of memory becomes one line: ``not enough memory to {task}``.
+
+    Raises:
+        ArbstyleError: instead of whatever PyTorch or NumPy raise.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ArbstyleError(f"not enough memory to {task}; choose a smaller size") from error

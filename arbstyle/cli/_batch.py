@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import arbstyle
 from arbstyle.cli._options import warn
 from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
-    from arbstyle.cli._painter import Painter
     from arbstyle.cli.stylize import ManyPictures
-    from arbstyle.images import Picture
     from arbstyle.painting.batch import Job, Source, StyleChoice
 
 
@@ -35,10 +34,22 @@ class Record:
     error: str | None = None
 
 
+class JobPainter(Protocol):
+    """What paints: on tensors or on arrays, which nobody else looks into."""
+
+    def check_style(self, choice: StyleChoice) -> None: ...
+    def read(self, content: Source) -> Any: ...
+    def paint(
+        self, photo: Any, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
+    ) -> Any: ...
+    def write(self, painted: Any, output: Path, *choices: StyleChoice, photo: Any = None) -> None: ...
+    def description(self) -> dict[str, Any]: ...
+
+
 class Batch:
     """Paints job after job; a failure costs one job (or all of one photo or style), not the batch."""
 
-    def __init__(self, jobs: Sequence[Job], painter: Painter, many: ManyPictures) -> None:
+    def __init__(self, jobs: Sequence[Job], painter: JobPainter, many: ManyPictures) -> None:
         from tqdm import tqdm
 
         self.many = many
@@ -65,7 +76,7 @@ class Batch:
 
     def _check_styles(self) -> set[StyleChoice]:
         """Look at every style once before the photos: a bad one is told once. Good ones stay known."""
-        from arbstyle.devices import memory_for
+        from arbstyle.errors import memory_for
 
         choices = list(dict.fromkeys(job.style for job in self.jobs))
         bad: set[StyleChoice] = set()
@@ -81,7 +92,7 @@ class Batch:
         return bad
 
     def _paint_all(self, content: Source, jobs: Sequence[Job]) -> None:
-        from arbstyle.devices import memory_for
+        from arbstyle.errors import memory_for
 
         finished = [job for job in jobs if self.many.skip_existing and job.output.exists()]
         for job in finished:
@@ -102,7 +113,7 @@ class Batch:
             except ArbstyleError as error:
                 self._fail([job], error)
 
-    def _paint(self, job: Job, photo: Picture) -> None:
+    def _paint(self, job: Job, photo: Any) -> None:
         start = time.perf_counter()
         painted = self.painter.paint(photo, job.style, self._show_tiles)
         self.painter.write(painted, job.output, job.style, photo=photo)

@@ -12,8 +12,10 @@ import arbstyle
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from arbstyle import Stylizer
     from arbstyle.cli.stylize import Machine, Painting, ResultFile
     from arbstyle.images import Picture
+    from arbstyle.onnx.runtime import OnnxStylizer
     from arbstyle.painting import Style
     from arbstyle.painting.batch import Source, StyleChoice
 
@@ -87,13 +89,7 @@ class Painter:
             "model": {"name": self.stylizer.name, "fingerprint": self.stylizer.fingerprint},
             "device": str(self.stylizer.device),
             "precision": str(self.stylizer.dtype).removeprefix("torch."),
-        }
-
-    def _notes(self, *choices: StyleChoice) -> dict[str, str]:
-        return {
-            "Software": f"arbstyle {arbstyle.__version__}",
-            "Style": "; ".join(map(str, choices)),
-            "Model": f"{self.stylizer.name} ({self.stylizer.fingerprint})",
+            "backend": "torch",
         }
 
     def read(self, content: Source, default_size: int | None = None) -> Picture:
@@ -113,7 +109,7 @@ class Painter:
             exif=photo.exif if photo else None,
             quality=self.result.quality,
             bits=self.result.bits,
-            text=self._notes(*choices) if self.result.metadata else {},
+            text=notes(self.stylizer, *choices) if self.result.metadata else {},
         )
 
     def thumbnail(self, choice: StyleChoice, size: int) -> Tensor | None:
@@ -124,6 +120,15 @@ class Painter:
         if picture is None or len(choice.sources) > 1:
             return None
         return fit_into(picture, size, size * 3 // 2)
+
+
+def notes(stylizer: Stylizer | OnnxStylizer, *choices: StyleChoice) -> dict[str, str]:
+    """What a result says of how it was made."""
+    return {
+        "Software": f"arbstyle {arbstyle.__version__}",
+        "Style": "; ".join(map(str, choices)),
+        "Model": f"{stylizer.name} ({stylizer.fingerprint})",
+    }
 
 
 def _read_photo(path: str, size: int | None, *, keep_bytes: bool = False) -> Picture:

@@ -70,7 +70,7 @@ class _Cells:
         self.painted = 0
 
     def attempt(self, make: Callable[[], Tensor | None]) -> Tensor | None:
-        from arbstyle.devices import memory_for
+        from arbstyle.errors import memory_for
 
         try:
             with memory_for("paint a picture of the sheet"):

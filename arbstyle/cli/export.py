@@ -1,20 +1,72 @@
-"""`arbstyle export`: a training checkpoint becomes a model file."""
+"""`arbstyle export`: a training checkpoint becomes a model file, a model becomes ONNX graphs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
 
 
-def export(checkpoint: str, *, output: Annotated[str, "-o", "FILE"]) -> None:
-    """Turn a training checkpoint into a model file.
+def export(
+    model: str | None = None,
+    *,
+    output: Annotated[str | None, "-o", "FILE"] = None,
+    onnx: Annotated[str | None, "FOLDER"] = None,
+    precision: Literal["fp32", "fp16"] = "fp32",
+    vgg_weights: Annotated[str | None, "FILE"] = None,
+) -> None:
+    """Turn a training checkpoint into a model file, or a model into ONNX graphs.
 
     Args:
-        checkpoint: a .ckpt file that 'arbstyle train' wrote.
+        model: a .ckpt file that 'arbstyle train' wrote, or a model file (default: the packaged model).
         output: the .safetensors file to write.
+        onnx: write style.onnx, head.onnx and painter.onnx there.
+        precision: what the ONNX graphs compute in.
+        vgg_weights: VGG-19, for models that contain one.
     """
+    from arbstyle.errors import ArbstyleError
+
+    if not (output or onnx):
+        raise ArbstyleError("expected what to write: -o FILE for a model file, --onnx FOLDER for ONNX graphs")
+    if output:
+        _write_model(model, output)
+    if onnx:
+        _write_graphs(model, onnx, precision, vgg_weights)
+
+
+def _write_model(checkpoint: str | None, output: str) -> None:
     from arbstyle.errors import ArbstyleError
     from arbstyle.training.checkpoint import export_checkpoint
 
     if not output.endswith(".safetensors"):
         raise ArbstyleError(f"expected an output that ends in .safetensors, got {output}")
+    if checkpoint is None:
+        raise ArbstyleError("expected a checkpoint to make a model file of")
     print(export_checkpoint(checkpoint, output))
+
+
+def _write_graphs(
+    model: str | None, folder: str, precision: Literal["fp32", "fp16"], vgg_weights: str | None
+) -> None:
+    from arbstyle import Stylizer
+    from arbstyle.onnx.export import check_installed, export_onnx
+
+    check_installed()
+    with _model_file(model) as file:
+        stylizer = Stylizer.from_pretrained(file, "cpu", "fp32", weights=vgg_weights)
+    for path in export_onnx(stylizer.styler, folder, stylizer.information, precision=precision):
+        print(path)
+
+
+@contextlib.contextmanager
+def _model_file(model: str | None) -> Iterator[str | Path | None]:
+    """The model, or what a checkpoint becomes as one."""
+    from arbstyle.training.checkpoint import export_checkpoint
+
+    if model is None or not model.endswith(".ckpt"):
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield export_checkpoint(model, Path(folder) / "model.safetensors")

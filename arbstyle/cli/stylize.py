@@ -100,10 +100,13 @@ class Machine(ModelOptions):
 
     Attributes:
         precision: auto is bf16 on a CPU made for it, else fp32.
+        backend: what computes; auto is onnx, which starts sooner, where it is installed and can do what is
+            asked for: the packaged model, in float32 on a CPU, without masks, refinement, tiles and sheets.
         tile: paint in tiles of this side, to save memory (default: only where the whole would not fit).
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    backend: Literal["auto", "torch", "onnx"] = "auto"
     tile: Annotated[int | None, "PIXELS"] = None
 
     def check(self) -> None:
@@ -130,21 +133,27 @@ def stylize(
 
     Args:
         content: photos: files, folders, patterns such as 'in/*.jpg'.
-        style: pictures, folders, patterns, files of 'arbstyle style save', or numbers of a bank; each photo
-            in each style; with weights, as in a.jpg:0.6 b.jpg:0.4, in one blend of all.
+        style: names of 'arbstyle styles', pictures, folders, patterns, files of 'arbstyle style save', or
+            numbers of a bank; each photo in each style; with weights, as in a.jpg:0.6 b.jpg:0.4, in one
+            blend of all.
         output: a file, a folder, or a template such as 'out/{style}/{content}.png'.
     """
     from arbstyle.cli._batch import Batch
+    from arbstyle.cli._onnx_painter import check_backend, load_painter
     from arbstyle.cli._painter import Painter
     from arbstyle.cli._sheet import make_sheet, place_of_sheet
     from arbstyle.painting import StrengthWarning
     from arbstyle.painting.batch import find_sources, find_styles, inputs_of, output_folder, plan
+    from arbstyle.painting.gallery import is_shadowed
 
     for group in (painting, many, result, machine):
         group.check()
     if painting.refine is not None and many.strip is not None:
         raise ArbstyleError("--refine improves one style picture as it is: it goes with no --strip")
+    check_backend(painting, machine, many)
     contents = find_sources(content, recursive=many.recursive, below=output_folder(output))
+    for name in filter(is_shadowed, style):
+        warn(f"'{name}' is a file here, and not the gallery's style of that name")
     styles = find_styles(style, masked=bool(painting.mask), recursive=many.recursive)
     others = [*(("--mask", mask) for mask in painting.mask), *machine.files()]
     with warnings.catch_warnings():
@@ -160,7 +169,7 @@ def stylize(
         else:
             jobs = plan(contents, styles, output, pair=many.pair, others=others)
             _check_results([job.output for job in jobs], many, result)
-            code = Batch(jobs, Painter(painting, machine, result), many).run()
+            code = Batch(jobs, load_painter(painting, machine, result), many).run()
     if painting.strength > 1:
         warn(f"a strength of {painting.strength:g} is beyond 1, for which no model is trained: look twice")
     return code

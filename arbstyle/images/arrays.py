@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from arbstyle.images.decoding import decode_file
+from arbstyle.images.encoding import quantise
 from arbstyle.images.sizes import target_size
 
 
@@ -20,6 +21,11 @@ def read_array(path: str | Path) -> np.ndarray:
 def as_float_array(planes: np.ndarray) -> np.ndarray:
     """The same in floats."""
     return planes / np.float32(255) if planes.dtype == np.uint8 else planes
+
+
+def as_image(planes: np.ndarray) -> Image.Image:
+    """3×H×W as a Pillow image of bytes, rounded."""
+    return Image.fromarray(quantise(planes))
 
 
 def resize_array(planes: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

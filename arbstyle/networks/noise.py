@@ -17,7 +17,7 @@ _MASK = 0xFFFFFFFF
 
 
 def position_noise(
-    height: int, width: int, channel: int, seed: int = 0, top: int = 0, left: int = 0
+    height: int, width: int, channel: int, seed: int | Tensor = 0, top: int = 0, left: int = 0
 ) -> Tensor:
     """White noise of mean 0 and variance 1, uniform, as a hash of position, channel and seed.
 
@@ -26,14 +26,14 @@ def position_noise(
     Args:
         height, width: in positions.
         channel: which of several independent maps.
-        seed: another seed, another pattern.
+        seed: another seed, another pattern; a tensor without axes where it is an input of an exported graph.
         top, left: position of the first value, for a part of a larger picture.
 
     Returns:
         height×width in [-√3, √3], float32, on the CPU.
     """
     start = _hash_number(_hash_number(seed & _MASK) ^ (channel & _MASK))
-    rows = torch.tensor(start) ^ (torch.arange(top, top + height) & _MASK)
+    rows = start ^ (torch.arange(top, top + height) & _MASK)
     columns = torch.arange(left, left + width) & _MASK
     mixed = _hash(_hash(rows)[:, None] ^ columns)
     return ((mixed >> 8).float() * 2**-23 - 1) * 3**0.5
@@ -45,12 +45,12 @@ def _hash(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def _hash_number(x: int) -> int:
-    return int(_hash(torch.tensor((x + 0x9E3779B9) & _MASK)))
+def _hash_number(x: int | Tensor) -> Tensor:
+    return _hash(torch.as_tensor((x + 0x9E3779B9) & _MASK))
 
 
 def noise_maps(
-    height: int, width: int, periods: tuple[int, ...], seed: int = 0, top: int = 0, left: int = 0
+    height: int, width: int, periods: tuple[int, ...], seed: int | Tensor = 0, top: int = 0, left: int = 0
 ) -> Tensor:
     """Maps of noise, some of them coarse: values a period apart, linear in between, variance about 1.
 
@@ -72,7 +72,7 @@ def noise_maps(
 
 
 def _coarse_noise(
-    height: int, width: int, period: int, channel: int, seed: int, top: int, left: int
+    height: int, width: int, period: int, channel: int, seed: int | Tensor, top: int, left: int
 ) -> Tensor:
     first_row, first_column = top // period, left // period
     rows = (top + height - 1) // period - first_row + 2

@@ -49,7 +49,9 @@ class TransformerNetwork(Described, ABC):
         pieces = [site.neutral() for site in self.sites]
         return torch.cat(pieces) if pieces else torch.empty(0)
 
-    def make_noise(self, height: int, width: int, seed: int = 0, top: int = 0, left: int = 0) -> list[Tensor]:
+    def make_noise(
+        self, height: int, width: int, seed: int | Tensor = 0, top: int = 0, left: int = 0
+    ) -> list[Tensor]:
         """The noise that :meth:`repaint` takes for a picture, or for a part of one.
 
         Args:

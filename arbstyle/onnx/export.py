@@ -2,7 +2,7 @@
 
 - ``style.onnx``: a style picture → its code and its parameters;
 - ``head.onnx``: a code, such as a style file holds, → parameters;
-- ``painter.onnx``: photos and parameters → painted photos.
+- ``painter.onnx``: photos and parameters (and a seed, if the transformer paints from noise) → painted photos.
 
 Blending styles and strength are weighted means of parameters, so they need no graph.
 """
@@ -109,8 +109,10 @@ def make_graphs(
     if not styler.style_encoder.takes_index:
         graphs["style"] = _trace(_StyleReader(styler), {"style": picture}, ["code", "parameters"])
     graphs["head"] = _trace(_Head(styler), {"code": code}, ["parameters"])
-    painter = _Painter(styler.transformer, precision)
-    graphs["painter"] = _trace(painter, {"photo": picture, "parameters": parameters}, ["painted"])
+    inputs = {"photo": picture, "parameters": parameters}
+    if styler.transformer.noise_inputs:
+        inputs["seed"] = torch.tensor([1])
+    graphs["painter"] = _trace(_Painter(styler.transformer, precision), inputs, ["painted"])
     for name, graph in graphs.items():
         for key, value in {**about, "part": name}.items():
             graph.metadata_props.add(key=key, value=value)
@@ -155,14 +157,15 @@ class _Painter(nn.Module):
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
         self.transformer = transformer if precision == "fp32" else _half_copy(transformer)
 
-    def forward(self, photo: Tensor, parameters: Tensor) -> Tensor:
+    def forward(self, photo: Tensor, parameters: Tensor, seed: Tensor | None = None) -> Tensor:
         height, width = photo.shape[2:]
         rows, columns = (
             _padded_positions(length, self.transformer.multiple, self.transformer.smallest)
             for length in (height, width)
         )
         padded = photo[:, :, rows][..., columns].to(self.dtype)
-        return self.transformer.repaint(padded, parameters)[..., :height, :width].float()
+        noise = () if seed is None else self.transformer.make_noise(padded.shape[2], padded.shape[3], seed[0])
+        return self.transformer.repaint(padded, parameters, noise)[..., :height, :width].float()
 
 
 def _half_copy(transformer: TransformerNetwork) -> TransformerNetwork:
@@ -187,9 +190,12 @@ def _padded_positions(length: int, multiple: int, smallest: int) -> Tensor:
 
 
 def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Export with every axis free but that of channels or numbers."""
+    """Export with every axis free but that of channels or numbers; whole numbers stay as many as they are."""
     free = torch.export.Dim.DYNAMIC
-    shapes = tuple({axis: free for axis in range(value.dim()) if axis != 1} for value in inputs.values())
+    shapes = tuple(
+        {axis: free for axis in range(value.dim()) if axis != 1} if value.is_floating_point() else {}
+        for value in inputs.values()
+    )
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),

@@ -17,6 +17,7 @@ import numpy as np
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.arrays import as_float_array, read_array, resize_array
 from arbstyle.onnx.storage import header_hash
+from arbstyle.painting.gallery import gallery_file
 from arbstyle.painting.options import style_size_for
 from arbstyle.painting.style_contents import StyleContents, check_model
 
@@ -95,7 +96,7 @@ class OnnxStylizer:
 
         Args:
             photo: 3×H×W, floats in [0,1] or bytes.
-            styles: paths of pictures and of style files, blended by ``weights``.
+            styles: paths of pictures and of style files, and names of the gallery, blended by ``weights``.
             strength: 0 gives back the photo, 1 is the style, beyond 1 exaggerates.
             weights: of the styles; equal if left out.
             keep_luminance: paint the photo's brightness and keep its colours.
@@ -147,9 +148,12 @@ class OnnxStylizer:
         return self._read_file(str(style), _modified(style))
 
     def _read_style_file(self, path: str, modified: int) -> np.ndarray | StyleContents:
-        if not path.lower().endswith(".safetensors"):
+        known = gallery_file(path)
+        if known is None and not path.lower().endswith(".safetensors"):
             return read_array(path)
-        style = StyleContents.load(path)
+        style = StyleContents.load(known or path)
+        if known and style.model != self.fingerprint:
+            return np.asarray(style.thumbnail, np.float32).transpose(2, 0, 1) / 255
         check_model(style, self.fingerprint, self.name)
         return style
 

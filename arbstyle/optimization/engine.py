@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arbstyle.devices import memory_for
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, memory_for
 from arbstyle.images import resize
 from arbstyle.optimization.canvas import Canvas
 from arbstyle.optimization.history import Callback, Optimized, Stop

@@ -21,6 +21,7 @@ from arbstyle.images import (
     find_matches,
     is_pattern,
 )
+from arbstyle.painting.gallery import check_name
 
 DEFAULT_NAME = "{content}__{style}"
 _FIELD = re.compile(r"\{(.*?)\}")
@@ -151,6 +152,8 @@ def find_styles(texts: Sequence[str], *, masked: bool = False, recursive: bool =
         ArbstyleError: a weight that is none, or weights beside masks.
     """
     names, weights = zip(*map(split_weight, texts), strict=True)
+    for name in names:
+        check_name(name)
     if masked and any(weight is not None for weight in weights):
         raise ArbstyleError("masks say where each style goes, weights how much of each; give one of them")
     if masked:

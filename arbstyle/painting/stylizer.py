@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,9 +23,8 @@ from arbstyle.devices import (
     available_bytes,
     choose_device,
     choose_dtype,
-    is_out_of_memory,
 )
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, is_out_of_memory
 from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import (
     PictureLike,
@@ -40,6 +39,7 @@ from arbstyle.images import (
 )
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
 from arbstyle.painting.colors import match_coral, match_histogram
+from arbstyle.painting.gallery import gallery_file, gallery_files
 from arbstyle.painting.masks import region_weights
 from arbstyle.painting.options import (
     STYLE_SIZE,
@@ -287,6 +287,8 @@ class Stylizer:
         Raises:
             ArbstyleError: a number of a bank, whose model file holds it already.
         """
+        called = str(style) if gallery_file(style) else None
+        style = self._from_gallery(style)
         if isinstance(style, Style) or _is_style_path(style):
             return self._checked(style if isinstance(style, Style) else Style.load(str(style)))
         if self.styler.style_encoder.takes_index:
@@ -296,7 +298,7 @@ class Stylizer:
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
         with torch.no_grad():
             code = self._code_of(resize(picture, style_size or STYLE_SIZE))
-        default = Path(style).stem if isinstance(style, str | os.PathLike) else "style"
+        default = called or (Path(style).stem if isinstance(style, str | os.PathLike) else "style")
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
         return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
 
@@ -325,6 +327,8 @@ class Stylizer:
         Raises:
             ArbstyleError: a style that is not a picture, no photo, or fewer than 1 step.
         """
+        name = name or (str(style) if gallery_file(style) else None)
+        style = cast(PictureLike, self._from_gallery(style, picture=True))
         if isinstance(style, Style) or _is_style_path(style):
             raise ArbstyleError(
                 "refining compares with the style picture, which a style file does not hold; give it"
@@ -345,13 +349,32 @@ class Stylizer:
 
     def picture_of(self, style: StyleLike) -> Tensor | None:
         """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""
+        style = self._from_gallery(style, picture=True)
         if isinstance(style, Style) or _is_style_path(style):
             return from_pil((style if isinstance(style, Style) else Style.load(str(style))).thumbnail)
         if isinstance(style, int | np.integer) or self.styler.style_encoder.takes_index:
             return None
         return as_float(as_tensor(style))
 
+    @functools.cached_property
+    def gallery(self) -> dict[str, Style]:
+        """The styles of the gallery by name; each name may also stand wherever a style picture may."""
+        return {name: self.style(name) for name in gallery_files()}
+
     # --- styles to parameters ---------------------------------------------------------------
+
+    def _from_gallery(self, style: StyleLike, picture: bool = False) -> StyleLike:
+        """What a name of the gallery stands for; anything else stays as it is.
+
+        Args:
+            style: as in :meth:`stylize`.
+            picture: take the style's picture even if its code is of this model.
+        """
+        file = gallery_file(style)
+        if file is None:
+            return style
+        known = Style.load(file)
+        return known.thumbnail if picture or known.model != self.fingerprint else known
 
     def _parameters(
         self, style: StyleLike, photo: Tensor, keep_colors: KeepColors, style_size: int
@@ -362,6 +385,7 @@ class Stylizer:
         ):
             return self._parameters_of_number(style)
         match = {"histogram": match_histogram, "coral": match_coral}.get(keep_colors)
+        style = self._from_gallery(style, picture=match is not None)
         if isinstance(style, Style) or _is_style_path(style):
             if match:
                 raise ArbstyleError(
@@ -374,7 +398,7 @@ class Stylizer:
             return self.styler.parameters_of(loaded.code.to(self.device))
         if match is None and isinstance(style, str | os.PathLike):
             return self._parameters_of_file(str(style), _modified(style), style_size)
-        picture = resize(as_float(as_tensor(style)), style_size)
+        picture = resize(as_float(as_tensor(cast(PictureLike, style))), style_size)
         if match is not None:
             picture = _each(match, picture, reduced(photo, _COLOUR_SAMPLE))
         return self._encode(picture)

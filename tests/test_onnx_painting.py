@@ -1,0 +1,208 @@
+"""`arbstyle stylize` without PyTorch: the same pictures, and PyTorch is not loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from arbstyle.cli import main
+
+pytest.importorskip("onnxruntime")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ASSETS = REPOSITORY / "arbstyle" / "assets"
+EXAMPLES = REPOSITORY / "examples"
+PHOTO = str(EXAMPLES / "photo-cat.jpg")
+NIGHT = str(EXAMPLES / "painting-night.jpg")
+OZ = str(EXAMPLES / "drawing-oz.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def painted(backend: str, *arguments: str, suffix: str = "png") -> Image.Image:
+    output = f"{backend}.{suffix}"
+    assert main(["stylize", *arguments, "--backend", backend, "--precision", "fp32", "-o", output]) == 0
+    return Image.open(output)
+
+
+def greatest_difference(one: Image.Image, other: Image.Image) -> int:
+    assert (one.mode, one.size) == (other.mode, other.size)
+    return int(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
+
+
+def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--style", NIGHT],
+        ["--style", NIGHT, "--size", "130", "--strength", "0.6"],
+        ["--style", NIGHT, "--size", "90", "--strength", "0"],
+        ["--style", NIGHT, "--size", "131", "--strength", "1.4", "--style-size", "200"],
+        ["--style", f"{NIGHT}:2", f"{OZ}:1", f"{PHOTO}:0", "--size", "120", "--keep-colors", "luminance"],
+    ],
+    ids=" ".join,
+)
+def test_same_picture_as_with_pytorch(folder: Path, options: list[str]):
+    assert greatest_difference(painted("torch", PHOTO, *options), painted("onnx", PHOTO, *options)) <= 1
+
+
+def test_style_files(folder: Path):
+    assert main(["style", "save", OZ, "-o", "oz.safetensors"]) == 0
+    options = [PHOTO, "--size", "120", "--style", "oz.safetensors"]
+    assert greatest_difference(painted("torch", *options), painted("onnx", *options)) <= 1
+
+
+def test_transparency_depth_and_exif_survive(folder: Path):
+    photo = Image.open(PHOTO).resize((150, 100))
+    photo.putalpha(Image.linear_gradient("L").resize((150, 100)))
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    photo.save("photo.png", exif=exif)
+    options = ["photo.png", "--style", NIGHT, "--size", "80"]
+    one, other = painted("torch", *options), painted("onnx", *options)
+    assert other.mode == "RGBA"
+    assert greatest_difference(one, other) <= 1
+    assert other.getexif()[0x010F] == "a camera"
+    assert other.info["Model"] == one.info["Model"]
+    one, other = painted("torch", *options, suffix="jpg"), painted("onnx", *options, suffix="jpg")
+    assert greatest_difference(one, other) <= 4
+    assert main(["stylize", *options, "--backend", "onnx", "--bits", "16", "-o", "deep.png"]) == 0
+    assert Path("deep.png").read_bytes()[24] == 16
+
+
+def test_pytorch_is_not_loaded(folder: Path):
+    """Nor is anything else that takes long; a default call takes this road by itself."""
+    call = ["stylize", PHOTO, "--style", NIGHT, "--device", "cpu", "-o", str(folder / "out.png"), "--json"]
+    script = (
+        f"import sys; from arbstyle.cli import main; code = main({call!r})\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["backend"] == "onnx"
+    loaded = set(done.stderr.split("[", 1)[1].replace("'", "").replace(",", "").replace("]", "").split())
+    assert "onnxruntime" in loaded
+    assert loaded & {"torch", "torchvision", "datasets", "pytorch_lightning", "matplotlib", "scipy"} == set()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--mask", str(EXAMPLES / "photo-cat.jpg")],
+        ["--keep-colors", "coral"],
+        ["--tile", "64"],
+        ["--precision", "bf16"],
+        ["--style-size", "40"],
+        ["--model", str(ASSETS / "arbstyle.safetensors")],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_pytorch_gets_it(folder: Path, options: list[str], capsys: pytest.CaptureFixture[str]):
+    call = ["stylize", PHOTO, "--style", NIGHT, "--size", "64", *options, "-o", "out.png"]
+    assert main([*call, "--backend", "onnx"]) == 2
+    error = capsys.readouterr().err
+    assert options[0] in error
+    assert "--backend torch" in error
+    assert main([*call, "--json"]) == 0
+    assert summary(capsys)["backend"] == "torch"
+
+
+def test_sheets_need_pytorch(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["stylize", PHOTO, "--style", NIGHT, "--grid", "--backend", "onnx", "-o", "sheet.png"]) == 2
+    assert "--grid" in capsys.readouterr().err
+
+
+def test_large_photos_are_pytorchs(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    options = [PHOTO, "--size", "100", "--style", NIGHT]
+    wanted = painted("torch", *options)
+    monkeypatch.setattr("arbstyle.cli._onnx_painter.LARGEST", 100)
+    from arbstyle.onnx.runtime import OnnxStylizer
+
+    monkeypatch.setattr(OnnxStylizer, "stylize", None)
+    assert greatest_difference(painted("onnx", *options), wanted) == 0
+
+
+def test_without_onnx_runtime(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+    )
+    call = ["stylize", PHOTO, "--size", "64", "--style", NIGHT, "-o", "out.png", "--json"]
+    assert main(call) == 0
+    assert summary(capsys)["backend"] == "torch"
+    assert main([*call, "--overwrite", "--backend", "onnx"]) == 2
+    assert "pip install 'arbstyle[onnx]'" in capsys.readouterr().err
+
+
+def test_many_pictures_and_their_failures(folder: Path, capsys: pytest.CaptureFixture[str]):
+    Path("broken.jpg").write_bytes(b"no picture")
+    call = ["stylize", PHOTO, "broken.jpg", "--style", NIGHT, OZ, "--size", "64", "--json", "-o", "out/"]
+    assert main([*call, "--backend", "onnx"]) == 1
+    result = summary(capsys)
+    assert (result["done"], result["failed"]) == (2, 2)
+    assert main(["stylize", PHOTO, "--style", "missing.jpg", "-o", "x.png", "--backend", "onnx"]) == 2
+    assert "missing.jpg" in capsys.readouterr().err
+
+
+def test_graphs_of_another_model_are_refused(tmp_path: Path):
+    from arbstyle import ArbstyleError
+    from arbstyle.onnx.runtime import OnnxStylizer
+
+    for name in ("style.onnx", "head.onnx", "painter.onnx", "arbstyle.safetensors"):
+        shutil.copy(ASSETS / name, tmp_path)
+    assert OnnxStylizer(tmp_path).parameters_of(NIGHT, 64).shape[0] == 1
+    content = bytearray((tmp_path / "arbstyle.safetensors").read_bytes())
+    at = content.index(b'"version')  # in the header: another model file with the same places
+    content[at + 1 : at + 8] = b"VERSION"
+    (tmp_path / "arbstyle.safetensors").write_bytes(content)
+    with pytest.raises(ArbstyleError, match="made for another"):
+        _ = OnnxStylizer(tmp_path).metadata
+    (tmp_path / "painter.onnx").write_bytes(b"no graph")
+    with pytest.raises(ArbstyleError, match="cannot load"):
+        _ = OnnxStylizer(tmp_path).metadata
+    shutil.copy(ASSETS / "head.onnx", tmp_path / "painter.onnx")
+    with pytest.raises(ArbstyleError, match="not a graph"):
+        _ = OnnxStylizer(tmp_path).metadata
+
+
+def test_a_style_of_another_model_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    assert main(["style", "save", OZ, "-o", "oz.safetensors"]) == 0
+    with safe_open("oz.safetensors", "numpy") as file:
+        about = json.loads(file.metadata()["style"]) | {"model": "0123456789abcdef"}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        save_file(tensors, "other.safetensors", file.metadata() | {"style": json.dumps(about)})
+    assert main(["stylize", PHOTO, "--style", "other.safetensors", "--backend", "onnx", "-o", "x.png"]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert not Path("x.png").exists()
+
+
+@pytest.mark.parametrize("strength", ["1", "0.5"])
+def test_the_example_without_arbstyle(folder: Path, strength: str):
+    """On the packaged graphs, which are those that `arbstyle export` writes."""
+    script = EXAMPLES / "onnx_only.py"
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 40
+    command = [sys.executable, str(script), str(ASSETS), PHOTO, NIGHT, "out.png", strength]
+    subprocess.run(command, check=True)
+    wanted = painted("torch", PHOTO, "--style", NIGHT, "--strength", strength)
+    assert greatest_difference(Image.open("out.png"), wanted) <= 1

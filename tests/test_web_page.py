@@ -1,0 +1,297 @@
+"""The page that paints in the browser: its server, and the page itself in headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from arbstyle import ArbstyleError
+from arbstyle.cli import main
+from arbstyle.painting.gallery import gallery_files
+from arbstyle.web import RUNTIME, Site, collect_site, make_server, write_site
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EXAMPLES = REPOSITORY / "examples"
+PHOTO = str(EXAMPLES / "photo-cat.jpg")
+RUNTIME_FOLDER = REPOSITORY / "web" / "node_modules" / "onnxruntime-web"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def small_site(tmp_path: Path) -> dict[str, Path | bytes]:
+    """The site with a runtime that is none."""
+    (tmp_path / "dist").mkdir()
+    for name in RUNTIME:
+        (tmp_path / "dist" / name).write_bytes(b"runtime")
+    return collect_site(tmp_path)
+
+
+def serve(server: ThreadingHTTPServer) -> Iterator[str]:
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+# --- the server ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address(small_site: Site) -> Iterator[str]:
+    yield from serve(make_server(small_site, port=0))
+
+
+def test_pages_come_with_the_headers_that_threads_need(address: str):
+    with urllib.request.urlopen(f"{address}/") as answer:
+        assert b"<title>arbstyle" in answer.read()
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    for path, kind in {"app.js": "text/javascript", "ort/" + RUNTIME[2]: "application/wasm"}.items():
+        request = urllib.request.Request(f"{address}/{path}", method="HEAD")
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers["Content-Type"].startswith(kind)
+            assert answer.read() == b""
+
+
+@pytest.mark.parametrize(
+    "path", ["../pyproject.toml", "%2e%2e/pyproject.toml", "/etc/passwd", "models/", "web.py"]
+)
+def test_nothing_else_is_served(address: str, path: str):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{address}/{path}")
+
+
+def test_all_of_the_page_is_listed_for_work_without_a_network(small_site: dict[str, Any]):
+    listed = set(json.loads(small_site["files.json"]))
+    assert listed == {address for address in small_site if "webgpu" not in address} - {"files.json"}
+    assert {f"gallery/{name}.style.safetensors" for name in gallery_files()} < listed
+
+
+def test_written_out(small_site: Site, tmp_path: Path):
+    folder = write_site(small_site, tmp_path / "out")
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(
+        small_site
+    )
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], small_site: Site):
+    assert main(["web", "--runtime", str(tmp_path / "nothing"), "-o", str(tmp_path / "site")]) == 2
+    assert "npm install" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ArbstyleError, match="give another --port"),
+    ):
+        make_server(small_site, port=taken.getsockname()[1])
+    with pytest.raises(ArbstyleError, match="give another --port"):
+        make_server(small_site, port=99_999)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    if not (RUNTIME_FOLDER / "dist").is_dir():
+        pytest.skip("needs ONNX Runtime Web: run 'npm install' in web/")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    with playwright.sync_playwright() as started:
+        # Without a sandbox, so that it also runs as root in a container; only our own page is opened.
+        options = ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory"]
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(browser: Any) -> Iterator[str]:
+    yield from serve(make_server(collect_site(), port=0))
+
+
+@pytest.fixture
+def page(browser: Any, served: str) -> Iterator[Any]:
+    """The page, ready to paint; what its scripts complain about is a failure."""
+    with browser.new_context(accept_downloads=True) as context:
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        open_page(page, served)
+        yield page
+        assert complaints == []
+
+
+def open_page(page: Any, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector("#first input:checked", state="attached")
+
+
+def choose(page: Any, photo: str | Path) -> None:
+    painted_by(page, lambda: page.set_input_files("#photo", str(photo)))
+
+
+def painted_by(page: Any, action: Any) -> None:
+    """Do something and wait for the picture that it causes."""
+    page.evaluate("delete document.documentElement.dataset.painted")
+    action()
+    page.wait_for_selector("html[data-painted]")
+
+
+def slide(page: Any, control: str, value: int) -> None:
+    move = """(slider, value) => {
+        slider.value = value;
+        slider.dispatchEvent(new Event("input"));
+        slider.dispatchEvent(new Event("change"));
+    }"""
+    painted_by(page, lambda: page.eval_on_selector(f"#{control}", move, str(value)))
+
+
+def saved(page: Any, folder: Path, button: str = "png") -> Image.Image:
+    with page.expect_download() as download:
+        page.click(f"#save-{button}")
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return Image.open(path)
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    assert one.size == other.size
+    difference = np.asarray(one.convert("RGB"), float) - np.asarray(other.convert("RGB"), float)
+    return float(10 * np.log10(255**2 / max(1e-9, (difference**2).mean())))
+
+
+def command(folder: Path, *arguments: str) -> Image.Image:
+    output = folder / "command.png"
+    assert main(["stylize", *arguments, "--precision", "fp32", "--overwrite", "-o", str(output)]) == 0
+    return Image.open(output)
+
+
+def test_paints_what_the_command_paints(page: Any, tmp_path: Path):
+    choose(page, PHOTO)
+    painted_by(page, lambda: page.check("#first input[value=woodcut]", force=True))
+    size = Image.open(PHOTO).height
+    slide(page, "size", size // 32 * 32)
+    wanted = command(tmp_path, PHOTO, "--style", "woodcut", "--size", str(size // 32 * 32))
+    assert psnr(saved(page, tmp_path), wanted) > 40
+    assert psnr(saved(page, tmp_path, "jpeg"), wanted) > 30
+
+
+def test_own_style_picture_strength_and_blend(page: Any, tmp_path: Path):
+    choose(page, PHOTO)
+    slide(page, "size", 160)
+    night = str(EXAMPLES / "painting-night.jpg")
+    painted_by(page, lambda: page.set_input_files("#style", night))
+    assert psnr(saved(page, tmp_path), command(tmp_path, PHOTO, "--style", night, "--size", "160")) > 40
+    slide(page, "blend", 25)
+    painted_by(page, lambda: page.select_option("#second", "ink"))
+    slide(page, "strength", 60)
+    wanted = command(tmp_path, PHOTO, "--style", f"{night}:3", "ink:1", "--size", "160", "--strength", "0.6")
+    assert psnr(saved(page, tmp_path), wanted) > 40
+    slide(page, "strength", 0)
+    wanted = command(tmp_path, PHOTO, "--style", night, "--size", "160", "--strength", "0")
+    assert psnr(saved(page, tmp_path), wanted) > 45
+
+
+def test_transparency_survives(page: Any, tmp_path: Path):
+    photo = Image.open(PHOTO).resize((160, 128))
+    photo.putalpha(Image.linear_gradient("L").resize((160, 128)))
+    photo.save(tmp_path / "photo.png")
+    choose(page, tmp_path / "photo.png")
+    alpha = np.asarray(saved(page, tmp_path).getchannel("A"), int)
+    assert np.abs(alpha - np.asarray(photo.getchannel("A"), int)).max() <= 1
+    assert saved(page, tmp_path, "jpeg").mode == "RGB"
+
+
+def test_hostile_files_are_refused_and_the_page_goes_on(page: Any, tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(Path(PHOTO).read_bytes()[:300])
+    (tmp_path / "text.png").write_text("<script>alert(1)</script>")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    for name in ("broken.jpg", "text.png", "huge.png"):
+        page.set_input_files("#photo", str(tmp_path / name))
+        page.wait_for_selector(f"#status.error:has-text('{name}')")
+    page.set_input_files("#style", str(tmp_path / "text.png"))
+    choose(page, PHOTO)
+    assert "painted in" in page.inner_text("#status")
+
+
+def test_twenty_pictures_do_not_fill_the_memory(page: Any):
+    choose(page, PHOTO)
+    slide(page, "size", 256)
+    used = "performance.measureUserAgentSpecificMemory().then((memory) => memory.bytes)"
+    names = list(gallery_files())[1:21]  # the first one is chosen already
+    memory = []
+    for name in names:
+        painted_by(page, lambda name=name: page.check(f"#first input[value={name}]", force=True))
+        memory.append(page.evaluate(used) if name in (names[3], names[-1]) else 0)
+    assert memory[-1] < memory[3] + 50e6
+
+
+def test_works_without_a_network_once_loaded(browser: Any, small_site: Site, tmp_path: Path):
+    """The server is gone, too."""
+    server = make_server(collect_site(), port=0)
+    serving = serve(server)
+    address = next(serving)
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        open_page(page, address)
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        next(serving, None)
+        context.set_offline(True)
+        open_page(page, address)
+        choose(page, PHOTO)
+
+
+def test_without_the_headers_it_paints_on_one_thread(browser: Any, tmp_path: Path):
+    folder = write_site(collect_site(), tmp_path / "site")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None: ...
+
+    for address in serve(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))):
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.set_default_timeout(120_000)
+            open_page(page, address)
+            assert "1 thread" in page.inner_text("#status")
+            choose(page, EXAMPLES / "photo-flower.jpg")
+
+
+def test_phone_keyboard_and_labels(browser: Any, served: str):
+    with browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True) as context:
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        open_page(page, served)
+        choose(page, PHOTO)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.focus("#split")
+        page.keyboard.press("ArrowRight")
+        assert page.input_value("#split") == "51"
+        page.focus("#first input:checked")
+        painted_by(page, lambda: page.keyboard.press("ArrowDown"))
+        nameless = """[...document.querySelectorAll("input, select, button")].filter(
+            (each) => !each.ariaLabel && !each.labels?.[0]?.textContent && !each.textContent
+        ).map((each) => each.outerHTML)"""
+        assert page.evaluate(nameless) == []
+        assert page.get_attribute("#status", "aria-live") == "polite"
+        assert all(url.startswith((served, "blob:", "data:")) for url in asked), "nothing leaves the machine"
+        assert page.title()

@@ -1,0 +1,96 @@
+// Pictures as planes: { width, height, data }, data a Float32Array of 3·height·width values in [0,1].
+
+// Height and width with a short side of `size`.
+export function sizeWithShortSide(width, height, size) {
+  const scale = size / Math.min(width, height);
+  return { width: Math.max(1, roundHalfToEven(width * scale)), height: Math.max(1, roundHalfToEven(height * scale)) };
+}
+
+// As Python rounds, so that both give pictures of the same size.
+function roundHalfToEven(value) {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+// Bytes RGBA → planes; where nothing is to be seen, colours are white, and must not run into the rest.
+export function toPlanes({ width, height, data }, overWhite = false) {
+  const count = width * height;
+  const planes = new Float32Array(3 * count);
+  for (let i = 0; i < count; i++) {
+    const alpha = data[4 * i + 3] / 255;
+    for (let channel = 0; channel < 3; channel++) {
+      const value = data[4 * i + channel] / 255;
+      planes[channel * count + i] = overWhite ? 1 + (value - 1) * alpha : alpha > 0 ? value : 1;
+    }
+  }
+  return { width, height, data: planes };
+}
+
+// Planes → bytes RGBA, with the transparency of a picture of the same size (or none).
+export function toBytes({ width, height, data }, alpha = null) {
+  const count = width * height;
+  const bytes = new Uint8ClampedArray(4 * count); // rounds and clamps
+  for (let i = 0; i < count; i++) {
+    for (let channel = 0; channel < 3; channel++) bytes[4 * i + channel] = data[channel * count + i] * 255;
+    bytes[4 * i + 3] = alpha ? alpha[i] * 255 : 255;
+  }
+  return bytes;
+}
+
+// Antialiased bicubic resizing, as Pillow does it: a filter of Keys' kernel (a = -1/2) as wide as the reduction.
+export function resize(picture, width, height) {
+  if (picture.width === width && picture.height === height) return picture;
+  const channels = picture.data.length / (picture.width * picture.height);
+  const rows = filterRows(picture.data, channels * picture.height, picture.width, width);
+  const data = filterColumns(rows, channels, picture.height, height, width);
+  for (let i = 0; i < data.length; i++) data[i] = Math.min(1, Math.max(0, data[i]));
+  return { width, height, data };
+}
+
+function keys(x) {
+  x = Math.abs(x);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+// For each output position, where its weights begin and what they are.
+function filters(from, to) {
+  const scale = from / to;
+  const stretch = Math.max(1, scale);
+  return Array.from({ length: to }, (_, position) => {
+    const center = (position + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(center - 2 * stretch + 0.5));
+    const last = Math.min(from, Math.trunc(center + 2 * stretch + 0.5));
+    const weights = [];
+    for (let i = first; i < last; i++) weights.push(keys((i - center + 0.5) / stretch));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return { first, weights: Float64Array.from(weights, (weight) => weight / sum) };
+  });
+}
+
+function filterRows(data, rows, from, to) {
+  const result = new Float32Array(rows * to);
+  filters(from, to).forEach(({ first, weights }, x) => {
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let k = 0; k < weights.length; k++) sum += weights[k] * data[row * from + first + k];
+      result[row * to + x] = sum;
+    }
+  });
+  return result;
+}
+
+function filterColumns(data, channels, from, to, width) {
+  const result = new Float32Array(channels * to * width);
+  filters(from, to).forEach(({ first, weights }, y) => {
+    for (let channel = 0; channel < channels; channel++) {
+      const target = (channel * to + y) * width;
+      for (let k = 0; k < weights.length; k++) {
+        const source = (channel * from + first + k) * width;
+        for (let x = 0; x < width; x++) result[target + x] += weights[k] * data[source + x];
+      }
+    }
+  });
+  return result;
+}
