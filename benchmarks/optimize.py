@@ -30,7 +30,7 @@ import torchvision
 from torch import Tensor
 
 from arbstyle.images import read_image, resize, write_image
-from arbstyle.optimization import Evaluation, Optimized, Settings, optimize
+from arbstyle.optimization import LossRecord, Optimized, Settings, optimize
 from arbstyle.optimization.settings import Basis
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD
 
@@ -49,7 +49,7 @@ def psnr(image: Tensor, reference: Tensor) -> float:
     return -10 * math.log10(float((image - reference).square().mean()))
 
 
-def evaluations_to_reach(history: Sequence[Evaluation], total: float) -> int | None:
+def evaluations_to_reach(history: Sequence[LossRecord], total: float) -> int | None:
     """Number of the first evaluation with a loss of at most `total`."""
     return next((evaluation.number for evaluation in history if evaluation.total <= total), None)
 
@@ -206,7 +206,7 @@ def overhead(args: argparse.Namespace) -> None:
         turns: list[tuple[float, ...]] = []
         clock = [0.0]
 
-        def take_turns(evaluation: Evaluation, image: Tensor, photo=photo, turns=turns, clock=clock) -> None:
+        def take_turns(evaluation: LossRecord, image: Tensor, photo=photo, turns=turns, clock=clock) -> None:
             """Time the bare networks after every evaluation of the running optimisation."""
             if evaluation.number > 1:  # the first has warmed up
                 ours = time.perf_counter() - clock[0]
@@ -249,10 +249,10 @@ class Turns:
                 self.waiting.append(name)
             self.condition.notify_all()
 
-    def run(self, name: str, job: Callable[[Callable[[Evaluation, Tensor], None]], Optimized]) -> Optimized:
+    def run(self, name: str, job: Callable[[Callable[[LossRecord, Tensor], None]], Optimized]) -> Optimized:
         """Run a job that takes a callback, one evaluation a turn."""
 
-        def pass_on(evaluation: Evaluation, image: Tensor) -> None:
+        def pass_on(evaluation: LossRecord, image: Tensor) -> None:
             self.end(name)
             self.begin(name)
 

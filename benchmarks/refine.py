@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.images import find_images, read_image, write_image
-from arbstyle.optimization import Evaluation, optimize
+from arbstyle.optimization import LossRecord, optimize
 from arbstyle.painting import Stylizer
 from arbstyle.perception import PerceptualEncoder, PerceptualLoss
 from arbstyle.perception.metrics import CONTENT_LAYER, STYLE_LAYERS
@@ -56,7 +56,7 @@ def seconds_of_gatys(
     reached = False
 
     @torch.no_grad()
-    def look(evaluation: Evaluation, image: Tensor) -> None:
+    def look(evaluation: LossRecord, image: Tensor) -> None:
         nonlocal reached
         clock.pause()
         reached = float(measure(image, targets).style) <= goal

@@ -34,7 +34,7 @@ from arbstyle.networks import (
     load_styler,
     save_styler,
 )
-from arbstyle.optimization import Evaluation, Optimized, Settings
+from arbstyle.optimization import LossRecord, Optimized, Settings
 from arbstyle.painting import Stylizer
 from arbstyle.perception.metrics import STYLE_LAYERS
 
@@ -281,7 +281,7 @@ def test_another_model_under_the_same_name_is_run_again(folders, encoder, model)
 
 def test_ctrl_c_during_an_optimisation_leaves_no_half_done_picture(folders, encoder, monkeypatch):
     def interrupted(content: torch.Tensor, style: torch.Tensor, settings: Settings) -> Optimized:
-        best = Evaluation(1, 0, 0, 0, 0, {}, {}, (SIZE, SIZE), (SIZE, SIZE))
+        best = LossRecord(1, 0, 0, 0, 0, {}, {}, (SIZE, SIZE), (SIZE, SIZE))
         return Optimized(content, [best], best, "interrupted", 0.1)
 
     monkeypatch.setattr("arbstyle.evaluation.methods.optimize", interrupted)

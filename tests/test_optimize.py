@@ -19,7 +19,7 @@ from torch import Tensor
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image, read_picture, resize, write_image
-from arbstyle.optimization import Evaluation, Optimized, Settings, optimize
+from arbstyle.optimization import LossRecord, Optimized, Settings, optimize
 from arbstyle.optimization.canvas import Canvas
 from arbstyle.perception import LossTerms, PerceptualEncoder, PerceptualLoss, Targets
 
@@ -48,13 +48,13 @@ def paint(content: Tensor | Path | None, style: Any = None, **changes: Any) -> O
 def test_canvas_shows_what_it_is_given(basis, shape: tuple[int, int], unit: float):
     canvas = Canvas(*shape, basis=basis, unit=unit)
     image = picture(*shape)
-    canvas.show(image)
+    canvas.set_picture(image)
     torch.testing.assert_close(canvas(), image, rtol=1e-4, atol=1e-4)
 
 
 def test_canvas_keeps_gradients_at_black_and_white():
     canvas = Canvas(4, 4)
-    canvas.show(torch.cat([torch.zeros(1, 3, 4, 2), torch.ones(1, 3, 4, 2)], dim=3))
+    canvas.set_picture(torch.cat([torch.zeros(1, 3, 4, 2), torch.ones(1, 3, 4, 2)], dim=3))
     image = canvas()
     assert 0 < image.min() < 0.02
     assert 0.98 < image.max() < 1
@@ -82,7 +82,7 @@ def test_fourier_noise_is_smoother_than_white_noise():
 def test_jobs_lower_their_loss_within_the_budget(job: str, optimizer):
     content = None if job == "texture" else picture()
     style = None if job == "reconstruction" else picture(24, 24, seed=1)
-    seen: list[tuple[Evaluation, Tensor]] = []
+    seen: list[tuple[LossRecord, Tensor]] = []
     result = paint(
         content, style, optimizer=optimizer, steps=25, callback=lambda *progress: seen.append(progress)
     )
@@ -210,7 +210,7 @@ def test_stops_where_the_loss_falls_no_further():
 def test_interruption_keeps_the_best_picture_so_far(scales: int, at: int):
     pictures: list[Tensor] = []
 
-    def interrupt(evaluation: Evaluation, image: Tensor) -> None:
+    def interrupt(evaluation: LossRecord, image: Tensor) -> None:
         pictures.append(image)
         if evaluation.number == at:
             raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from arbstyle.optimization import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from arbstyle.optimization import Evaluation, Optimized
+    from arbstyle.optimization import LossRecord, Optimized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class _Progress:
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
-    def __call__(self, evaluation: Evaluation, image: Tensor) -> None:
+    def __call__(self, evaluation: LossRecord, image: Tensor) -> None:
         from arbstyle.images import resize, write_image
 
         self.bar.set_postfix_str(_terms(evaluation), refresh=False)
@@ -196,7 +196,7 @@ class _Progress:
             write_image(full_size, _frame_path(self.frames, evaluation.number))
 
 
-def _terms(evaluation: Evaluation) -> str:
+def _terms(evaluation: LossRecord) -> str:
     parts = ("content", "style", "tv")
     terms = ", ".join(f"{part} {value:.3g}" for part in parts if (value := getattr(evaluation, part)))
     return f"loss {evaluation.total:.3g} ({terms})"

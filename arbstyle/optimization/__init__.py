@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arbstyle.optimization.engine import optimize
-    from arbstyle.optimization.history import Evaluation, Optimized, plot_history
+    from arbstyle.optimization.history import LossRecord, Optimized, plot_history
     from arbstyle.optimization.settings import Settings
 
 _EXPORTS = {
-    "Evaluation": "history",
+    "LossRecord": "history",
     "Optimized": "history",
     "Settings": "settings",
     "optimize": "engine",
     "plot_history": "history",
 }
 
-__all__ = ["Evaluation", "Optimized", "Settings", "optimize", "plot_history"]
+__all__ = ["LossRecord", "Optimized", "Settings", "optimize", "plot_history"]
 
 
 def __getattr__(name: str) -> Any:

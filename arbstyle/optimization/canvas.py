@@ -60,7 +60,7 @@ class Canvas(nn.Module):
         return torch.sigmoid(4 * values)
 
     @torch.no_grad()
-    def show(self, image: Tensor) -> None:
+    def set_picture(self, image: Tensor) -> None:
         """Set the values to a picture, 1×3×H×W; black and white move in to where the sigmoid has a slope."""
         values = torch.logit(image.clamp(0.01, 0.99)) / 4
         if self.basis == "fourier":

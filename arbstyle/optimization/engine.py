@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,10 +24,13 @@ from torch import Tensor
 from arbstyle.errors import ArbstyleError, memory_for
 from arbstyle.images import resize
 from arbstyle.optimization.canvas import Canvas
-from arbstyle.optimization.history import Callback, Optimized, Stop
+from arbstyle.optimization.history import Optimized, RecordCallback, Stop
 from arbstyle.optimization.inputs import Inputs, build_loss, read_inputs, style_at
 from arbstyle.optimization.search import NonFiniteLossError, Objective, minimize
-from arbstyle.optimization.settings import Optimizer, Settings, Source
+from arbstyle.optimization.settings import Optimizer, Settings, SettingsChanges, Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FIRST_STEP = 0.02
 """Mean change of a canvas value in L-BFGS' first step."""
@@ -38,8 +41,8 @@ def optimize(
     style: Source | Sequence[Source] | None = None,
     settings: Settings | None = None,
     *,
-    callback: Callback | None = None,
-    **changes: Any,
+    callback: RecordCallback | None = None,
+    **changes: Unpack[SettingsChanges],
 ) -> Optimized:
     """Optimise a picture towards the content of one picture and the style of others.
 
@@ -47,7 +50,7 @@ def optimize(
         content: photo, a file or 1×3×H×W in [0,1]; without it, a texture is synthesised.
         style: one or several pictures likewise; without any, the content is reconstructed.
         settings: `Settings()` if left out.
-        callback: called after every evaluation with the `Evaluation` and the picture, 1×3×h×w. It ends the
+        callback: called after every evaluation with the `LossRecord` and the picture, 1×3×h×w. It ends the
             run, and keeps the best picture, by raising `KeyboardInterrupt`.
         changes: fields of `Settings` that differ, such as `steps=100`.
 
@@ -101,7 +104,7 @@ def _paint(inputs: Inputs, objective: Objective, settings: Settings) -> Stop:
         if start is None:
             canvas.randomize(settings.seed)
         else:
-            canvas.show(resize(start, size))
+            canvas.set_picture(resize(start, size))
         content = None if inputs.content is None else resize(inputs.content, size)
         styles = [style_at(style, size, inputs, settings) for style in inputs.styles]
         objective.begin(canvas, objective.loss.targets(content, styles, settings.style_weights), budget)

@@ -15,11 +15,11 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, write_image
 
 Stop = Literal["finished", "converged", "interrupted", "non-finite"]
-Callback = Callable[["Evaluation", Tensor], object]
+RecordCallback = Callable[["LossRecord", Tensor], object]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LossRecord:
     """The loss at one evaluation.
 
     Attributes:
@@ -67,8 +67,8 @@ class Optimized:
     """
 
     image: Tensor
-    history: Sequence[Evaluation]
-    best: Evaluation
+    history: Sequence[LossRecord]
+    best: LossRecord
     stopped: Stop
     seconds: float
 
@@ -88,7 +88,7 @@ class Optimized:
             writer.writerows(rows)
 
 
-def plot_history(history: Sequence[Evaluation], path: str | Path) -> None:
+def plot_history(history: Sequence[LossRecord], path: str | Path) -> None:
     """Draw the loss terms over the evaluations, on a logarithmic scale; dotted lines part the scales.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.optimization.canvas import Canvas
-from arbstyle.optimization.history import Callback, Evaluation
+from arbstyle.optimization.history import LossRecord, RecordCallback
 from arbstyle.optimization.settings import Settings
 from arbstyle.perception import LossTerms, PerceptualLoss, Targets
 
@@ -61,14 +61,14 @@ class Objective:
     """The loss at the canvas, as the closure of PyTorch's optimisers; counts, records and keeps the best."""
 
     def __init__(
-        self, loss: PerceptualLoss, steps: int, full_size: tuple[int, int], callback: Callback | None
+        self, loss: PerceptualLoss, steps: int, full_size: tuple[int, int], callback: RecordCallback | None
     ) -> None:
         self.loss = loss
         self.steps = steps
         self.full_size = full_size
         self.callback = callback
-        self.history: list[Evaluation] = []
-        self.best: tuple[Evaluation, Tensor] | None = None
+        self.history: list[LossRecord] = []
+        self.best: tuple[LossRecord, Tensor] | None = None
 
     @property
     def left(self) -> int:
@@ -101,7 +101,7 @@ class Objective:
             self.callback(evaluation, image.detach())
         return objective.detach()
 
-    def _read_off(self, terms: LossTerms, image: Tensor) -> Evaluation:
+    def _read_off(self, terms: LossTerms, image: Tensor) -> LossRecord:
         names = list(terms.layers)
         scalars = [
             terms.content,
@@ -114,7 +114,7 @@ class Objective:
         total = content + style + tv
         if not math.isfinite(total):
             raise NonFiniteLossError
-        return Evaluation(
+        return LossRecord(
             number=len(self.history) + 1,
             total=total,
             content=content,

@@ -9,12 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
 
 from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from arbstyle.perception import Network, Pooling, StyleStatistic
 
     Source = Tensor | str | Path
 else:
@@ -103,3 +105,30 @@ class Settings:
                 raise ArbstyleError(f"expected {name} to be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**63:
             raise ArbstyleError(f"expected a seed from 0 to 2⁶³ - 1, got {self.seed}")
+
+
+class SettingsChanges(TypedDict, total=False):
+    """Fields of `Settings`, all optional: the keywords of `optimize`, for type checkers and editors."""
+
+    steps: int
+    size: int | None
+    scales: int
+    init: Source | None
+    optimizer: Optimizer
+    content_layers: Layers
+    style_layers: Layers
+    content_weight: float
+    style_weight: float
+    tv_weight: float
+    style_weights: Sequence[float] | None
+    style_scale: float
+    style_statistic: StyleStatistic
+    balance: bool
+    basis: Basis
+    learning_rate: float
+    encoder: Network
+    vgg_weights: str | Path | None
+    pooling: Pooling
+    normalize_filters: bool
+    seed: int
+    device: str

@@ -25,7 +25,8 @@ CONTENT_ALLOWANCE = 1.08
 CONTENT_BARRIER = 10.0
 """Price of content loss beyond the allowance, over that of style loss."""
 
-Callback = Callable[[int, LossTerms], object]
+StepCallback = Callable[[int, LossTerms], object]
+"""Called with the number of a step and its loss."""
 
 
 class Refiner:
@@ -58,7 +59,7 @@ class Refiner:
         photos: Sequence[Tensor],
         style: Tensor,
         steps: int,
-        callback: Callback | None = None,
+        callback: StepCallback | None = None,
     ) -> Tensor:
         """Descend.
 

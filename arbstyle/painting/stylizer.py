@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ from arbstyle.painting.options import (
     check_options,
     style_size_for,
 )
-from arbstyle.painting.refinement import Callback, Refiner
+from arbstyle.painting.refinement import Refiner, StepCallback
 from arbstyle.painting.style_contents import check_model
 from arbstyle.painting.style_file import THUMBNAIL_SIDE, Style, fingerprint
 from arbstyle.painting.task import Finish, Task
@@ -144,9 +144,29 @@ class Stylizer:
         """Write the model, its description and a model card; see :func:`arbstyle.hub.save_folder`."""
         return save_folder(self.styler, self.information, folder, license=license, datasets=datasets)
 
-    def push_to_hub(self, repository: str, **options: Any) -> str:
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        private: bool | None = None,
+        branch: str | None = None,
+        message: str = "Upload a model of arbstyle",
+        token: str | None = None,
+    ) -> str:
         """Upload the same to ``owner/name`` on the Hugging Face Hub; see :func:`arbstyle.hub.push`."""
-        return push(self.styler, self.information, repository, **options)
+        return push(
+            self.styler,
+            self.information,
+            repository,
+            license=license,
+            datasets=datasets,
+            private=private,
+            branch=branch,
+            message=message,
+            token=token,
+        )
 
     def __reduce__(self) -> tuple[Callable[..., Stylizer], tuple[Any, ...]]:
         """Pickled without its caches, as networks on the CPU; unpickled, on the same device again."""
@@ -164,6 +184,38 @@ class Stylizer:
         """What the model calls itself."""
         return str(self.information.get("name", "unnamed model"))
 
+    @overload
+    def __call__(
+        self,
+        photo: Tensor,
+        style: StyleLike | Sequence[StyleLike],
+        strength: float = 1.0,
+        *,
+        size: int | None = None,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[PictureLike] | None = None,
+        keep_colors: KeepColors = "none",
+        style_size: int | None = None,
+        tile: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self,
+        photo: str | os.PathLike[str] | Image.Image | np.ndarray,
+        style: StyleLike | Sequence[StyleLike],
+        strength: float = 1.0,
+        *,
+        size: int | None = None,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[PictureLike] | None = None,
+        keep_colors: KeepColors = "none",
+        style_size: int | None = None,
+        tile: int | None = None,
+        progress: Progress | None = None,
+    ) -> Image.Image: ...
+
     def __call__(
         self,
         photo: PictureLike,
@@ -171,7 +223,12 @@ class Stylizer:
         strength: float = 1.0,
         *,
         size: int | None = None,
-        **options: Any,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[PictureLike] | None = None,
+        keep_colors: KeepColors = "none",
+        style_size: int | None = None,
+        tile: int | None = None,
+        progress: Progress | None = None,
     ) -> Image.Image | Tensor:
         """Paint a photo.
 
@@ -180,8 +237,8 @@ class Stylizer:
                 tensors hold floats in [0,1] or bytes.
             style: the same; or the number of a style in a bank; or a :class:`Style` or the path of one; or a
                 sequence of those for a blend or for masks.
-            strength, options: see :meth:`stylize`.
             size: short side to work at, in pixels; the photo's own if left out.
+            strength, weights, masks, keep_colors, style_size, tile, progress: see :meth:`stylize`.
 
         Returns:
             a tensor shaped like ``photo`` if that is one, else a Pillow image.
@@ -189,7 +246,17 @@ class Stylizer:
         picture = as_tensor(photo)
         if size is not None:
             picture = resize(as_float(picture), size)
-        painted = self.stylize(picture, style, strength, **options)
+        painted = self.stylize(
+            picture,
+            style,
+            strength,
+            weights=weights,
+            masks=masks,
+            keep_colors=keep_colors,
+            style_size=style_size,
+            tile=tile,
+            progress=progress,
+        )
         if isinstance(photo, Tensor):
             return painted[0] if photo.dim() == 3 else painted
         return to_pil(as_float(painted))
@@ -311,7 +378,7 @@ class Stylizer:
         name: str | None = None,
         style_size: int | None = None,
         vgg_weights: str | Path | None = None,
-        callback: Callback | None = None,
+        callback: StepCallback | None = None,
     ) -> Style:
         """Improve what the model knows of a style, for one photo or as seen on a handful.
 
