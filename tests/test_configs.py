@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,15 @@ from PIL import Image
 
 from arbstyle.cli import main
 from arbstyle.networks.styler import frozen_prefixes
+from arbstyle.training.old_keys import NEW_KEYS, renamed_settings
+from arbstyle.training.settings import LoggingSettings, LossSettings, OptimizationSettings, StartSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+OLD_CONFIGS = Path(__file__).resolve().parent / "old_configs"  # as they were before settings had groups
+GROUPS = {"loss", "optimization", "start", "logging"}
+NOISE = 1e-12
+"""Gradients of this size, over the largest, are rounding in double precision: its unit is 1e-16."""
+
 OVERLAYS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "default")
 
 RANDOM_WEIGHTS = {  # where networks are that would be downloaded
@@ -55,12 +63,12 @@ def arguments(name: str, pictures: Path, run: Path) -> list[str]:
         "data.style_resize": "48",
         "data.num_workers": "0",
         "data.validation_pairs": "1",
-        "model.network": "vgg19",
-        "model.vgg_weights": "random",
-        "model.picture_every": "0",
-        "model.compile": "false",
+        "model.loss.vgg": "vgg19",
+        "model.loss.vgg_weights": "random",
+        "model.logging.picture_every": "0",
+        "model.optimization.compile": "false",
         "trainer.max_steps": "1",
-        "trainer.precision": "32-true",
+        "trainer.precision": "64-true",  # so that a gradient that is nothing but rounding stands out
         "trainer.limit_val_batches": "0",
         "trainer.enable_progress_bar": "false",
         "trainer.enable_model_summary": "false",
@@ -107,13 +115,15 @@ def test_gradient_reaches_everything_that_trains(
     model = held[0]
     frozen = frozen_prefixes(model)
     assert any(key.startswith("loss.encoder.") for key in seen.largest)
+    largest = max(gradient for gradient in seen.largest.values() if gradient is not None)
     for key, parameter in model.named_parameters():
-        trains = key.startswith(("styler.", "moments_reader.")) and not key.startswith(frozen)
+        trains = key.startswith(("styler.", "moments_head.")) and not key.startswith(frozen)
         assert parameter.requires_grad == trains, key
         assert (id(parameter) in seen.optimized) == trains, key
         gradient = seen.largest[key]
         if trains:
-            assert gradient, f"no gradient reaches {key}"
+            assert gradient is not None
+            assert gradient > NOISE * largest, f"only rounding noise reaches {key}"
         else:
             assert gradient is None, f"{key} is frozen and gets a gradient"
 
@@ -127,13 +137,15 @@ def test_overlays_are_short_and_say_whose_recipe_they_are(name: str):
     known = yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8"))
     assert settings.keys() <= known.keys()
     if "style_encoder" in settings["model"] and name != "gpu":
-        assert settings["model"]["optimizer"] == "adam", "what was published"
+        assert settings["model"]["optimization"]["optimizer"] == "adam", "what was published"
 
 
 def test_published_recipes_that_need_no_conversion():
     adain = yaml.safe_load((CONFIGS / "adain.yaml").read_text(encoding="utf-8"))
     model, data = adain["model"], adain["data"]
-    assert (model["style_weight"], model["learning_rate"], model["inverse_decay"]) == (10, 1e-4, 5e-5)
+    optimization = model["optimization"]
+    assert model["loss"]["style_weight"] == 10
+    assert (optimization["learning_rate"], optimization["inverse_decay"]) == (1e-4, 5e-5)
     assert (data["batch_size"], data["crop_size"], data["resize"]) == (8, 256, 512)
     assert adain["trainer"]["max_steps"] == 160_000
     ghiasi = yaml.safe_load((CONFIGS / "predictor.yaml").read_text(encoding="utf-8"))["data"][
@@ -155,9 +167,9 @@ def test_published_recipes_that_need_no_conversion():
         (["--data.content", "nowhere"], "no such picture set: 'nowhere'"),
         (["--data.style", "{empty}"], "{empty}"),
         (["--data.batch_size", "0"], "data.batch_size must be at least 1, got 0"),
-        (["--model.content_target", "adain"], "needs AdaINTransformer"),
+        (["--model.loss.content_target", "adain"], "needs AdaINTransformer"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
-        (["--model.style_layers", "{relu9_9: 1.0}"], "relu9_9"),
+        (["--model.loss.style_layers", "{relu9_9: 1.0}"], "relu9_9"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -179,3 +191,58 @@ def test_unknown_key_in_a_config_file(pictures: Path, tmp_path: Path, capsys: py
     assert main([*command, "--config", str(tmp_path / "typo.yaml")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "learning_rat" in line
+
+
+# --- configs of before ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in OLD_CONFIGS.glob("*.yaml")))
+def test_old_config_says_the_same_as_the_new_one(name: str, caplog: pytest.LogCaptureFixture):
+    old, new = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for folder in (OLD_CONFIGS, CONFIGS))
+    assert renamed_settings(old) == new
+    has_old_keys = old != new
+    (record,) = caplog.records if has_old_keys else (None,)
+    caplog.clear()
+    assert renamed_settings(new) == new
+    assert not caplog.records
+    if record is not None:
+        said = record.getMessage()
+        assert "\n" not in said
+        assert all(f"model.{group}." in said for group in new["model"] if group in GROUPS)
+
+
+def printed_config(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    assert main(["train", "fit", *arguments, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_old_config_and_old_flags_train_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sets = ["--data.content", "photos", "--data.style", "paintings"]
+    old = [
+        *("--config", str(OLD_CONFIGS / "default.yaml"), "--config", str(OLD_CONFIGS / "cpu.yaml"), *sets),
+        *("--model.learning_rate", "0.002", "--model.paint=false", "--model.init_from", "a.safetensors"),
+    ]
+    new = [
+        *("--config", str(CONFIGS / "default.yaml"), "--config", str(CONFIGS / "cpu.yaml"), *sets),
+        *("--model.optimization.learning_rate", "0.002", "--model.optimization.encoder_only", "true"),
+        *("--model.start.model", "a.safetensors"),
+    ]
+    from_old, from_new = printed_config(old, capsys), printed_config(new, capsys)
+    assert from_old == from_new
+    assert from_new["model"]["optimization"]["learning_rate"] == 0.002
+    assert from_new["model"]["loss"]["cache_targets"] is True
+    assert from_new["data"]["crops_per_picture"] == 2
+
+
+def test_every_new_key_exists():
+    groups = {
+        "loss": LossSettings,
+        "optimization": OptimizationSettings,
+        "start": StartSettings,
+        "logging": LoggingSettings,
+    }
+    for key in NEW_KEYS.values():
+        section, *path = key.split(".")
+        if section == "model":
+            group, name = path
+            assert name in {field.name for field in fields(groups[group])}, key

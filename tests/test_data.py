@@ -196,7 +196,9 @@ def test_short_side_is_drawn_for_each_photograph(make, tmp_path: Path) -> None:
 
 def test_few_variants_come_again_and_again(make) -> None:
     def different(variants: int | None) -> list[int]:
-        data = make(variants=variants, style_augmentation=StyleAugmentation(), style_size=16, batch_size=20)
+        data = make(
+            crops_per_picture=variants, style_augmentation=StyleAugmentation(), style_size=16, batch_size=20
+        )
         loaded = batches(data.train_dataloader(), 20)
         photos, styles = (torch.cat(pictures) for pictures in zip(*(b[:2] for b in loaded), strict=True))
         return [len(torch.unique(pictures, dim=0)) for pictures in (photos, styles)]

@@ -19,7 +19,7 @@ from arbstyle.perception import (
     parse_layers,
     total_variation,
 )
-from arbstyle.perception.remembered import RememberedTargets
+from arbstyle.perception.cached_targets import CachedTargets
 
 
 class TinyEncoder(nn.Module):
@@ -118,9 +118,9 @@ def test_total_variation_closed_form():
 
 
 @pytest.mark.parametrize("statistic", ["gram", "moments", "both"])
-@pytest.mark.parametrize("balance", [False, True])
-def test_gradients(statistic: str, balance: bool):
-    loss = tiny_loss(tv_weight=0.3, style_statistic=statistic, balance=balance)
+@pytest.mark.parametrize("relative_errors", [False, True])
+def test_gradients(statistic: str, relative_errors: bool):
+    loss = tiny_loss(tv_weight=0.3, style_statistic=statistic, relative_errors=relative_errors)
     targets = loss.targets(random_picture(1, 2, 3, 7, 8), random_picture(2, 1, 3, 9, 7))
     image = random_picture(3, 2, 3, 7, 8).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, targets).total, (image,))
@@ -154,13 +154,13 @@ def test_loss_is_zero_at_its_target(statistic: str):
     assert loss(picture, loss.targets(picture, picture)).total == 0
 
 
-def test_balance_makes_the_loss_free_of_the_features_scale():
+def test_relative_errors_make_the_loss_free_of_the_features_scale():
     class Louder(TinyEncoder):
         def forward(self, images: Tensor) -> dict[str, Tensor]:
             return {name: 1000 * features for name, features in super().forward(images).items()}
 
     content, style, image = (random_picture(seed, 1, 3, 8, 8) for seed in (1, 2, 3))
-    quiet, loud = tiny_loss(balance=True), tiny_loss(balance=True)
+    quiet, loud = tiny_loss(relative_errors=True), tiny_loss(relative_errors=True)
     loud.encoder = Louder()  # type: ignore[assignment]
     torch.testing.assert_close(
         quiet(image, quiet.targets(content, style)).total, loud(image, loud.targets(content, style)).total
@@ -215,7 +215,7 @@ def test_missing_pictures_take_no_part():
 def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str, looks: int):
     """Gram matrices are too large to remember: with them each of eight styles is looked at."""
     loss = tiny_loss(style_statistic=statistic)
-    remembered = RememberedTargets(loss)
+    remembered = CachedTargets(loss)
     photos, styles = random_picture(1, 4, 3, 7, 8), random_picture(2, 4, 3, 9, 7)
     made = []
     loss.encoder.register_forward_pre_hook(lambda _, inputs: made.append(len(inputs[0])))

@@ -26,10 +26,19 @@ from safetensors.torch import load_file
 
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks import FastTransformer, MomentsEncoder, NormalizationNetwork, load_styler
+from arbstyle.networks import (
+    FastTransformer,
+    MomentsEncoder,
+    NormalizationNetwork,
+    StyleEncoder,
+    load_styler,
+)
 from arbstyle.training.callbacks import Checkpoints
+from arbstyle.training.grids import picture_grid
 from arbstyle.training.loggers import ForgivingWandbLogger, default_loggers
-from arbstyle.training.module import StyleTransferTraining, _WarmAverage, learning_rate_factor, picture_grid
+from arbstyle.training.module import StyleTransferTraining
+from arbstyle.training.schedule import WarmAverage, learning_rate_factor
+from arbstyle.training.settings import LossSettings, OptimizationSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 8
@@ -43,16 +52,15 @@ model:
   transformer:
     class_path: arbstyle.networks.FastTransformer
     init_args: {width: 8, deep_width: 8, blocks: 1, deep_blocks: 1, fine_width: 4}
-  style_layers: {relu1_1: 1.0, relu2_1: 0.5}
-  content_layers: {relu2_1: 1.0}
-  style_weight: 2.0
-  identity_weight: 1.0
-  vgg_weights: random
-  normalize_filters: false
-  optimizer: muon
-  learning_rate: 0.01
-  average_decay: 0.9
-  picture_every: 4
+  loss:
+    style_layers: {relu1_1: 1.0, relu2_1: 0.5}
+    content_layers: {relu2_1: 1.0}
+    style_weight: 2.0
+    identity_weight: 1.0
+    vgg_weights: random
+    normalize_filters: false
+  optimization: {optimizer: muon, learning_rate: 0.01, average_decay: 0.9}
+  logging: {picture_every: 4}
 data:
   batch_size: 2
   crop_size: 32
@@ -80,7 +88,7 @@ model:
   style_encoder:
     class_path: arbstyle.networks.MomentsEncoder
     init_args: {widths: [4, 8], depths: [1, 2], hidden: 16, code_size: 8}
-  moments_weight: 1.0
+  loss: {moments_weight: 1.0}
 """
 
 BANK = """
@@ -197,7 +205,9 @@ def test_weighted_terms_add_up_to_the_loss(whole: Path):
 
 def test_logged_values_are_of_the_step_they_are_logged_at(whole: Path):
     rates = curves(whole)["train/learning_rate"]
-    assert rates == {s: pytest.approx(0.01 * learning_rate_factor(s, "cosine", 0, STEPS)) for s in rates}
+    assert rates == {
+        s: pytest.approx(0.01 * learning_rate_factor(s, OptimizationSettings(), STEPS)) for s in rates
+    }
 
 
 def wandb_records(run: Path) -> list[Any]:
@@ -322,7 +332,7 @@ main(sys.argv[1:])
 
 
 def test_killed_and_resumed_is_the_uninterrupted_run(sets: Path, whole: Path, tmp_path: Path, quiet: None):
-    arguments = command(sets, tmp_path, "--model.picture_every", "0")
+    arguments = command(sets, tmp_path, "--model.logging.picture_every", "0")
     killed = subprocess.run([sys.executable, "-c", KILL_AT_STEP_5, *arguments], cwd=REPOSITORY)
     assert killed.returncode == -signal.SIGKILL
     assert checkpoint(tmp_path)["global_step"] == 3
@@ -359,17 +369,38 @@ def test_control_c_saves(sets: Path, tmp_path: Path, quiet: None, monkeypatch: p
 def test_resuming_takes_the_configurations_learning_rate(
     sets: Path, whole: Path, tmp_path: Path, quiet: None
 ):
-    more = ("--model.learning_rate", "0.005", "--trainer.max_steps", "10", "--trainer.log_every_n_steps", "1")
+    more = (
+        "--model.optimization.learning_rate",
+        "0.005",
+        "--trainer.max_steps",
+        "10",
+        "--trainer.log_every_n_steps",
+        "1",
+    )
     resume = ("--ckpt_path", str(whole / "checkpoints" / "last.ckpt"))
     assert main(command(sets, tmp_path, *more, *resume)) == 0
     rates = curves(tmp_path)["train/learning_rate"]
-    assert rates == {s: pytest.approx(0.005 * learning_rate_factor(s, "cosine", 0, 10)) for s in (8, 9)}
+    assert rates == {
+        s: pytest.approx(0.005 * learning_rate_factor(s, OptimizationSettings(), 10)) for s in (8, 9)
+    }
 
 
 def test_the_encoder_may_learn_at_a_rate_of_its_own(sets: Path, tmp_path: Path, quiet: None):
-    more = ("--model.encoder_rate", "0.1", "--trainer.max_steps", "4", "--model.schedule", "constant")
+    more = (
+        "--model.optimization.encoder_rate",
+        "0.1",
+        "--trainer.max_steps",
+        "4",
+        "--model.optimization.schedule",
+        "constant",
+    )
     assert main(command(sets, tmp_path, *more)) == 0
-    resume = ("--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt"), "--model.learning_rate", "0.02")
+    resume = (
+        "--ckpt_path",
+        str(tmp_path / "checkpoints" / "last.ckpt"),
+        "--model.optimization.learning_rate",
+        "0.02",
+    )
     for run, rate in (((), 0.01), (resume, 0.02)):
         assert main(command(sets, tmp_path, *more, *run, "--trainer.max_steps", "6" if run else "4")) == 0
         groups = checkpoint(tmp_path)["optimizer_states"][0]["param_groups"]
@@ -379,7 +410,12 @@ def test_the_encoder_may_learn_at_a_rate_of_its_own(sets: Path, tmp_path: Path, 
 def test_resuming_with_another_optimizer_is_refused(
     sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
 ):
-    resume = ("--model.optimizer", "adam", "--ckpt_path", str(whole / "checkpoints" / "last.ckpt"))
+    resume = (
+        "--model.optimization.optimizer",
+        "adam",
+        "--ckpt_path",
+        str(whole / "checkpoints" / "last.ckpt"),
+    )
     assert main(command(sets, tmp_path, *resume)) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "trained with model.optimizer muon, the configuration says adam" in line
@@ -421,11 +457,13 @@ def test_stops_where_the_loss_is_not_finite(
 
 
 def test_learning_rate_factor():
-    assert [learning_rate_factor(s, "constant", 3) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
-    assert learning_rate_factor(20_000, "inverse", inverse_decay=5e-5) == pytest.approx(0.5)
-    cosine = [learning_rate_factor(s, "cosine", 0, 100) for s in (0, 50, 100, 150)]
+    warm = OptimizationSettings(schedule="constant", warmup_steps=3)
+    assert [learning_rate_factor(s, warm) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    inverse = OptimizationSettings(schedule="inverse", inverse_decay=5e-5)
+    assert learning_rate_factor(20_000, inverse) == pytest.approx(0.5)
+    cosine = [learning_rate_factor(s, OptimizationSettings(), 100) for s in (0, 50, 100, 150)]
     assert cosine == pytest.approx([1, 0.51, 0.02, 0.02])
-    assert learning_rate_factor(10**6, "cosine", 0, math.inf) == 1
+    assert learning_rate_factor(10**6, OptimizationSettings(), math.inf) == 1
 
 
 def test_average_weighs_recent_steps_more():
@@ -433,14 +471,17 @@ def test_average_weighs_recent_steps_more():
     averaged = [torch.tensor([2.0])]
     expected = 2.0
     for step, value in enumerate(values, start=1):
-        _WarmAverage(0.25)(averaged, [torch.tensor([value])], torch.tensor(step))
+        WarmAverage(0.25)(averaged, [torch.tensor([value])], torch.tensor(step))
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
     assert averaged[0].item() == pytest.approx(expected)
 
 
 def test_no_averaging(sets: Path, tmp_path: Path, quiet: None):
-    assert main(command(sets, tmp_path, "--model.average_decay", "0", "--trainer.max_steps", "3")) == 0
+    assert (
+        main(command(sets, tmp_path, "--model.optimization.average_decay", "0", "--trainer.max_steps", "3"))
+        == 0
+    )
     state = checkpoint(tmp_path)["state_dict"]
     own = [key for key in state if key.startswith("styler.")]
     assert own
@@ -452,7 +493,7 @@ def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, qui
     """As are two processes: their gradients' mean is that of one large batch."""
     # In float64, since Adam turns rounding errors of gradients near zero into whole steps.
     common = [
-        *("--model.identity_weight", "0", "--trainer.max_steps", "4", "--trainer.precision", "64-true"),
+        *("--model.loss.identity_weight", "0", "--trainer.max_steps", "4", "--trainer.precision", "64-true"),
         *("--data.batches_per_epoch", "100"),  # an epoch's end would cut an accumulated batch short
     ]
     small = ("--data.batch_size", "1", "--trainer.accumulate_grad_batches", "2")
@@ -486,9 +527,9 @@ def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, qui
 
 
 def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: None):
-    common = ["--data.variants", "2", "--trainer.precision", "64-true", "--trainer.max_steps", "6"]
+    common = ["--data.crops_per_picture", "2", "--trainer.precision", "64-true", "--trainer.max_steps", "6"]
     for name, remember in (("anew", "false"), ("remembered", "true")):
-        arguments = command(sets, tmp_path / name, *common, "--model.remember_targets", remember)
+        arguments = command(sets, tmp_path / name, *common, "--model.loss.cache_targets", remember)
         assert main(arguments) == 0
     assert torch.allclose(painted_by(tmp_path / "anew"), painted_by(tmp_path / "remembered"), atol=1e-4)
     once, again = (curves(tmp_path / name)["train/total"] for name in ("anew", "remembered"))
@@ -501,8 +542,13 @@ def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: No
 def test_without_painting_only_the_encoder_is_trained(sets: Path, tmp_path: Path, quiet: None):
     runs = tmp_path / "painting", tmp_path / "reading"
     assert main(command(sets, runs[0], "--trainer.max_steps", "2", overlay="moments.yaml")) == 0
-    assert curves(runs[0])["train/reading"].keys() == {1}
-    more = ("--model.paint", "false", "--model.init_from", str(runs[0] / "model.safetensors"))
+    assert curves(runs[0])["train/moments"].keys() == {1}
+    more = (
+        "--model.optimization.encoder_only",
+        "true",
+        "--model.start.model",
+        str(runs[0] / "model.safetensors"),
+    )
     assert main(command(sets, runs[1], *more, "--trainer.max_steps", "120", overlay="moments.yaml")) == 0
     before, after = (load_styler(run / "model.safetensors")[0].state_dict() for run in runs)
     changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
@@ -511,33 +557,35 @@ def test_without_painting_only_the_encoder_is_trained(sets: Path, tmp_path: Path
     assert errors[max(errors)] < 0.6 * errors[min(errors)]
 
 
-def test_reading_is_learned_while_painting(sets: Path, tmp_path: Path, quiet: None):
+def test_moments_are_learned_while_painting(sets: Path, tmp_path: Path, quiet: None):
     more = ("--trainer.max_steps", "60", "--trainer.log_every_n_steps", "1")
     assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0
-    errors = curves(tmp_path)["train/reading"]
+    errors = curves(tmp_path)["train/moments"]
     late, early = (statistics.mean(errors[s] for s in steps) for steps in (range(50, 60), range(10)))
     assert late < 0.8 * early
 
 
-def test_reading_error_is_the_style_loss_of_what_was_read():
+def test_moments_error_is_the_style_loss_of_what_was_predicted():
     module = StyleTransferTraining(
         MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8),
         FastTransformer(8, 8, 1, 1, 4),
-        content_layers={"relu2_1": 1.0},
-        style_layers={"relu1_1": 1.0, "relu2_1": 0.5},
-        vgg_weights="random",
-        moments_weight=1.0,
-        paint=False,
+        LossSettings(
+            content_layers={"relu2_1": 1.0},
+            style_layers={"relu1_1": 1.0, "relu2_1": 0.5},
+            vgg_weights="random",
+            moments_weight=1.0,
+        ),
+        OptimizationSettings(encoder_only=True),
     )
-    assert module.moments_reader is not None
-    torch.nn.init.zeros_(module.moments_reader.weight)
+    assert module.moments_head is not None
+    torch.nn.init.zeros_(module.moments_head.weight)
     pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features = module.loss.encoder(pictures)
     expected = sum(
         ((1 - f.mean((2, 3))) ** 2).mean() + ((1 - f.var((2, 3), unbiased=False).sqrt()) ** 2).mean()
         for f in (features["relu1_1"], features["relu2_1"])
     )
-    found = module._reading_error(module.styler, pictures, module.loss.targets(None, pictures))
+    found = module._moments_error(module.styler, pictures, module.loss.targets(None, pictures))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -549,7 +597,7 @@ def test_adding_a_style_trains_only_its_row(sets: Path, tmp_path: Path, quiet: N
     assert main(command(sets, tmp_path / "two", style="two", **bank)) == 0
     trained = tmp_path / "two" / "model.safetensors"
     assert load_styler(trained)[1]["styles"] == [str(sets / "two" / f"{i}.png") for i in range(2)]
-    more = ("--model.init_from", str(trained), "--model.new_styles_only", "true")
+    more = ("--model.start.model", str(trained), "--model.start.new_styles_only", "true")
     rows = ("--model.style_encoder.init_args.num_styles", "3")
     assert main(command(sets, tmp_path / "three", *more, *rows, style="new", **bank)) == 0
     old, new = load_file(trained), load_file(tmp_path / "three" / "model.safetensors")
@@ -568,7 +616,7 @@ def test_adding_a_style_trains_only_its_row(sets: Path, tmp_path: Path, quiet: N
             ("--data.hold_out_styles", "true", "--data.validation_pairs", "1"),
             "hold_out_styles to false",
         ),
-        ("two", ("--model.new_styles_only", "true"), "init_from"),
+        ("two", ("--model.start.new_styles_only", "true"), "model.start.model"),
     ],
 )
 def test_bank_that_does_not_fit_its_styles(
@@ -591,7 +639,9 @@ def test_trains_through_odd_and_broken_pictures(
     Image.new("L", (50, 33), 90).save(folder / "grey.png")
     Image.new("RGBA", (33, 50), (10, 200, 30, 100)).save(folder / "clear.png")
     Image.new("RGB", (1, 1), (250, 20, 30)).save(folder / "pixel.png")
-    arguments = command(sets, tmp_path / "run", "--trainer.max_steps", "12", "--model.picture_every", "0")
+    arguments = command(
+        sets, tmp_path / "run", "--trainer.max_steps", "12", "--model.logging.picture_every", "0"
+    )
     arguments[arguments.index("--data.content") + 1] = str(folder)
     arguments[arguments.index("--data.style") + 1] = str(folder)
     assert main(arguments) == 0
@@ -648,17 +698,23 @@ def test_picture_grid_puts_every_photo_in_every_style(whole: Path):
     assert torch.allclose(grid[..., 48:64, 32:48], alone, atol=1e-5)
 
 
-def test_what_cannot_be_read_is_refused():
+def test_what_cannot_be_predicted_is_refused():
     transformer = FastTransformer(8, 8, 1, 1, 4)
-    parts: dict[str, Any] = {"transformer": transformer, "content_layers": {}, "vgg_weights": "random"}
     encoder = MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8)
-    layers = {"relu1_1": 1.0}
+
+    def train(encoder: StyleEncoder, **settings: Any) -> None:
+        layers: dict[str, Any] = {"content_layers": {}, "style_layers": {"relu1_1": 1.0}}
+        only = OptimizationSettings(encoder_only=not settings)
+        StyleTransferTraining(
+            encoder, transformer, LossSettings(vgg_weights="random", **layers, **settings), only
+        )
+
     with pytest.raises(ArbstyleError, match="set it above 0"):
-        StyleTransferTraining(encoder, style_layers=layers, paint=False, **parts)
+        train(encoder)
     with pytest.raises(ArbstyleError, match="MomentsEncoder and gram"):
-        StyleTransferTraining(encoder, style_layers=layers, moments_weight=1, style_statistic="gram", **parts)
+        train(encoder, moments_weight=1, style_statistic="gram")
     with pytest.raises(ArbstyleError, match="got NormalizationNetwork"):
-        StyleTransferTraining(NormalizationNetwork(), style_layers=layers, moments_weight=1, **parts)
+        train(NormalizationNetwork(), moments_weight=1)
 
 
 @pytest.mark.parametrize("settings", [{"every_minutes": 0}, {"every_steps": 0}])

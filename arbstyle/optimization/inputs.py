@@ -104,7 +104,7 @@ def build_loss(inputs: Inputs, settings: Settings) -> PerceptualLoss:
         style_weight=settings.style_weight,
         tv_weight=settings.tv_weight,
         style_statistic=settings.style_statistic,
-        balance=settings.balance,
+        relative_errors=settings.balance,
     ).to(inputs.device)
 
 

@@ -75,7 +75,7 @@ class PerceptualLoss(nn.Module):
         content_layers, style_layers: layer → weight.
         content_weight, style_weight, tv_weight: weights of the three terms.
         style_statistic: ``gram``, ``moments`` or ``both``.
-        balance: divide each layer's error by the mean square of its target, so that a layer's
+        relative_errors: divide each layer's error by the mean square of its target, so that a layer's
             weight is its share, whatever the scale of its features.
         style_bound: divide each picture's style errors by the most that they could be, the mean square of
             its own statistics plus that of the target's (Cheng et al. 2021, "Style-Aware Normalized Loss
@@ -96,7 +96,7 @@ class PerceptualLoss(nn.Module):
         style_weight: float = 1.0,
         tv_weight: float = 0.0,
         style_statistic: StyleStatistic = "gram",
-        balance: bool = False,
+        relative_errors: bool = False,
         style_bound: bool = False,
     ) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class PerceptualLoss(nn.Module):
         self.style_weight = style_weight
         self.tv_weight = tv_weight
         self.style_statistic = style_statistic
-        self.balance = balance
+        self.relative_errors = relative_errors
         self.style_bound = style_bound
 
     @torch.no_grad()
@@ -200,7 +200,9 @@ class PerceptualLoss(nn.Module):
             wide = torch.promote_types(value.dtype, torch.float32)
             value, target = value.to(wide), target.to(wide)
             error = (value - target).square().mean()
-            total = total + (error / target.square().mean().clamp_min(1e-12) if self.balance else error)
+            total = total + (
+                error / target.square().mean().clamp_min(1e-12) if self.relative_errors else error
+            )
         return total
 
 

@@ -96,7 +96,7 @@ class PairTransform:
     style_size: tuple[int, int]
     style_resize: int
     augmentation: StyleAugmentation | None
-    variants: int | None
+    crops_per_picture: int | None
     seed: int
 
     @property
@@ -136,9 +136,9 @@ class PairTransform:
 
     def _picture_rng(self, purpose: int, position: int, name: str) -> np.random.Generator:
         rng = self._rng(purpose, position)
-        if self.variants is None:
+        if self.crops_per_picture is None:
             return rng
-        variant = int(rng.integers(self.variants))
+        variant = int(rng.integers(self.crops_per_picture))
         checksum = zlib.crc32(name.encode("utf-8", "surrogateescape"))
         return np.random.default_rng((self.seed, purpose, checksum, variant))
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import yaml
+from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from arbstyle.training.callbacks import Checkpoints
@@ -18,6 +19,9 @@ from arbstyle.training.data import StyleTransferData
 from arbstyle.training.export import Export
 from arbstyle.training.loggers import default_loggers
 from arbstyle.training.module import StyleTransferTraining
+from arbstyle.training.old_keys import renamed_arguments, renamed_settings
+
+_load_yaml = get_loader("yaml")
 
 DEFAULT_RUN = Path("runs") / "default"
 
@@ -33,6 +37,11 @@ IRRELEVANT_WARNINGS = (
     ".*discard.* init_args.*",  # an overlay of another class replaces the arguments of the one below
     ".*lr_scheduler.step.*before.*optimizer.step.*",  # float16's first steps, skipped by its gradient scaler
 )
+
+
+def load_settings(text: str) -> Any:
+    """YAML as the parser reads it, with new keys for old ones."""
+    return renamed_settings(_load_yaml(text))
 
 
 class OneLineParser(LightningArgumentParser):
@@ -77,6 +86,7 @@ class TrainingCLI(LightningCLI):
 def train(argv: Sequence[str]) -> None:
     """Parse and run one training command line, such as ``["fit", "--config", "configs/default.yaml"]``."""
     _configure_logging()
+    set_loader("yaml", load_settings, exceptions=(yaml.YAMLError,))
     with warnings.catch_warnings():
         for message in IRRELEVANT_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
@@ -92,7 +102,7 @@ def _run(argv: Sequence[str]) -> None:
     TrainingCLI(
         StyleTransferTraining,
         StyleTransferData,
-        args=list(argv),
+        args=renamed_arguments(argv),
         parser_class=OneLineParser,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},

@@ -71,8 +71,9 @@ class StyleTransferData(pl.LightningDataModule):
         style_resize: short side of a style picture before the random crop, unless the augmentation has a
             scale.
         style_augmentation: random changes to style pictures; default: none. ``{}`` for those of Ghiasi et al.
-        variants: crop and augment each picture in this many ways only, drawn once; default: anew each time.
-            With few, training can remember what the loss's network says of them (``model.remember_targets``).
+        crops_per_picture: crop and augment each picture in this many ways only, drawn once; default: anew
+            each time. With few, training can keep what the loss compares them with
+            (``model.loss.cache_targets``).
         num_workers: processes that load; default: one for each core, at most 8. 0: load in the training
             process.
         seed: of orders, pairs, crops, augmentation, and of the choice of pictures to hold out.
@@ -107,7 +108,7 @@ class StyleTransferData(pl.LightningDataModule):
         style_size: int | tuple[int, int] = 256,
         style_resize: int = 512,
         style_augmentation: StyleAugmentation | None = None,
-        variants: int | None = None,
+        crops_per_picture: int | None = None,
         num_workers: int | None = None,
         seed: int = 0,
         batches_per_epoch: int | None = None,
@@ -142,7 +143,7 @@ class StyleTransferData(pl.LightningDataModule):
             style_size=(style_size, style_size) if isinstance(style_size, int) else style_size,
             style_resize=style_resize,
             augmentation=style_augmentation,
-            variants=variants,
+            crops_per_picture=crops_per_picture,
             seed=seed,
         )
         self._check_settings()
@@ -165,7 +166,7 @@ class StyleTransferData(pl.LightningDataModule):
             "num_workers": (self.num_workers, 0),
             "seed": (self.seed, 0),
             "validation_pairs": (self.validation_pairs, 0),
-            "variants": (transform.variants, 1),
+            "crops_per_picture": (transform.crops_per_picture, 1),
             "crop_size": (transform.crop_size, 1),
             "resize": (transform.resize[0], transform.crop_size),
             "resize's upper end": (transform.resize[1], transform.resize[0]),
@@ -331,7 +332,7 @@ class StyleTransferData(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "crop_size": self.transform.crop_size,
             "style_size": list(self.transform.style_size),
-            "variants": self.transform.variants,
+            "crops_per_picture": self.transform.crops_per_picture,
             "seed": self.seed,
         }
 

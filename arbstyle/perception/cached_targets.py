@@ -13,7 +13,7 @@ from arbstyle.perception.losses import PerceptualLoss, Targets
 Tensors = list[Tensor]
 
 
-class RememberedTargets:
+class CachedTargets:
     """Makes a loss's targets for batches of pictures, of each picture only once.
 
     Saves two of four passes through the network where the same crops come again and again. Takes memory:

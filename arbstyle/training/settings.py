@@ -1,0 +1,125 @@
+"""What training is told besides its two networks: the loss, the optimisation, the starting point, the logs.
+
+In a config each class is a group of keys: ``model.loss``, ``model.optimization``, ``model.start``,
+``model.logging``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.perception import Network, Pooling, StyleStatistic
+
+Schedule = Literal["constant", "cosine", "inverse"]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What a painted photo is judged by.
+
+    Args:
+        content_layers, style_layers: layer → weight.
+        content_weight, style_weight, tv_weight: weights of the terms.
+        identity_weight: weight of the mean squared error between photos and the same photos painted in
+            their own style; taken on one photo in eight. Not for banks.
+        moments_weight: weight of the error with which a linear layer predicts the style's moments from the
+            description of a :class:`~arbstyle.networks.MomentsEncoder`, in the units of the unweighted
+            style term. It teaches the encoder to see what the loss will judge by.
+        style_statistic: ``moments`` (Huang & Belongie 2017), ``gram`` (Gatys et al. 2016) or ``both``.
+        content_target: ``photo``, or ``adain``: the transformer's own restyled features (Huang & Belongie
+            2017, eq. 12), for :class:`~arbstyle.networks.AdaINTransformer`.
+        relative_errors, style_bound: see :class:`~arbstyle.perception.PerceptualLoss`.
+        vgg, vgg_weights, pooling, normalize_filters: the network whose features are compared; see
+            :class:`~arbstyle.perception.PerceptualEncoder`.
+        cache_targets: compute what a crop is compared with once and keep it in memory: half the loss's time
+            saved where ``data.crops_per_picture`` is small.
+    """
+
+    content_layers: dict[str, float] = field(default_factory=lambda: {"relu4_1": 1.0})
+    style_layers: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1"), 1.0)
+    )
+    content_weight: float = 1.0
+    style_weight: float = 1.0
+    tv_weight: float = 0.0
+    identity_weight: float = 0.0
+    moments_weight: float = 0.0
+    style_statistic: StyleStatistic = "moments"
+    content_target: Literal["photo", "adain"] = "photo"
+    relative_errors: bool = False
+    style_bound: bool = False
+    vgg: Network = "vgg19"
+    vgg_weights: str | None = None
+    pooling: Pooling = "max"
+    normalize_filters: bool = True
+    cache_targets: bool = False
+
+
+@dataclass(frozen=True)
+class OptimizationSettings:
+    """How the weights are found.
+
+    Args:
+        optimizer: ``adam``, or ``muon``, which learns more from each step and takes a little longer over it;
+            see :class:`~arbstyle.training.muon.Muon`.
+        learning_rate: of the optimiser, at its highest.
+        encoder_rate: the style encoder's learning rate over that of all else.
+        betas: of Adam.
+        schedule: ``constant``; ``cosine`` to 2 % at the last step; ``inverse``:
+            1 / (1 + inverse_decay · step).
+        warmup_steps: the learning rate rises linearly over these.
+        inverse_decay: see ``schedule``; 5e-5 is AdaIN's.
+        average_decay: of the exponential moving average of the weights, which is what is exported; early
+            steps count less. 0: no averaging.
+        encoder_only: train the style encoder by ``loss.moments_weight`` alone and paint nothing: many times
+            as fast.
+        draft_every: every so many steps the photos are mixed with paintings of themselves at half the size,
+            as for wider strokes in use (see :func:`~arbstyle.networks.transformer.mix_draft`). 0: never.
+        compile: compile networks and loss with ``torch.compile``.
+    """
+
+    optimizer: Literal["adam", "muon"] = "adam"
+    learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Schedule = "cosine"
+    warmup_steps: int = 0
+    inverse_decay: float = 5e-5
+    average_decay: float = 0.999
+    encoder_only: bool = False
+    draft_every: int = 0
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """Where training starts from.
+
+    Args:
+        model: exported model whose weights to take; it may lack conditional sites, such as noise, that the
+            new one has. ``None`` starts from random weights.
+        new_styles_only: with a bank as ``model``: keep all it has learned and train only the rows that are
+            new.
+    """
+
+    model: str | None = None
+    new_styles_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.new_styles_only and self.model is None:
+            raise ArbstyleError(
+                "new_styles_only adds styles to a trained bank: name its file with model.start.model"
+            )
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    """What is logged besides the curves.
+
+    Args:
+        picture_every: steps between grids of pictures; 0: none.
+    """
+
+    picture_every: int = 500
