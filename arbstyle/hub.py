@@ -20,7 +20,7 @@ import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path
 from arbstyle.networks import ArbitraryStyler, save_styler
-from arbstyle.networks.styler import describe_styler
+from arbstyle.networks.model_file import describe_styler
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

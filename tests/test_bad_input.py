@@ -159,7 +159,7 @@ BAD_FLAGS: dict[str, tuple[list[str], str]] = {
     "optimizer": (["--optimizer", "sgd"], "'lbfgs', 'adam'"),
     "learning rate": (["--optimizer", "adam", "--learning-rate", "0"], "learning_rate above 0"),
     "basis": (["--basis", "wavelet"], "'fourier', 'pixels'"),
-    "encoder": (["--encoder", "resnet"], "'vgg19', 'vgg16'"),
+    "vgg": (["--vgg", "resnet"], "'vgg19', 'vgg16'"),
     "pooling": (["--pooling", "min"], "'max', 'avg'"),
     "statistic": (["--style-statistic", "median"], "'gram'"),
     "style scale": (["--style-scale", "-1"], "style_scale above 0"),

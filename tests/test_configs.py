@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from arbstyle.cli import main
-from arbstyle.networks.styler import frozen_prefixes
+from arbstyle.networks.state import frozen_prefixes
 from arbstyle.training.old_keys import NEW_KEYS, renamed_settings
 from arbstyle.training.settings import LoggingSettings, LossSettings, OptimizationSettings, StartSettings
 

@@ -21,7 +21,7 @@ from arbstyle import ArbstyleError, Stylizer
 from arbstyle.cli import main
 from arbstyle.hub import find_model
 from arbstyle.networks import ArbitraryStyler, FastTransformer, PooledStatisticsEncoder
-from arbstyle.networks.styler import describe_styler
+from arbstyle.networks.model_file import describe_styler
 
 pytest.importorskip("huggingface_hub")
 

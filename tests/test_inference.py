@@ -375,7 +375,9 @@ def test_tiles_give_the_untiled_picture(stylizer, name, tile):
 def test_tiles_of_any_transformer(build: Callable[[], TransformerNetwork], photo):
     torch.manual_seed(0)
     transformer = build().eval()
-    parameters = transformer.neutral_parameters()[None] + 0.1 * torch.randn(1, transformer.num_parameters)
+    parameters = transformer.neutral_parameters()[None] + 0.1 * torch.randn(
+        1, transformer.num_style_parameters
+    )
     painter = TiledPainter(transformer, 64)
     photo = photo[..., :77, :139]
     with torch.inference_mode():

@@ -8,14 +8,17 @@ import torch
 
 from arbstyle.networks import (
     ArbitraryStyler,
+    ConditionalInstanceNorm2d,
     ConditionalNoise,
+    ConditionalSite,
     FastTransformer,
+    NormRule,
     PooledStatisticsEncoder,
     load_styler,
     save_styler,
 )
+from arbstyle.networks.growing import graft
 from arbstyle.networks.noise import NoiseGate, noise_maps, position_noise
-from arbstyle.networks.styler import graft
 
 
 def murmur(x: int) -> int:
@@ -64,6 +67,19 @@ def test_part_of_the_noise_is_the_noise_of_the_part(top: int, left: int):
     torch.testing.assert_close(part, whole[..., top : top + 20, left : left + 30], rtol=0, atol=1e-5)
 
 
+class Everywhere(NormRule):
+    """The same style parameters 1×P at every position, given position by position, as masks do."""
+
+    def __init__(self, parameters: torch.Tensor) -> None:
+        self.parameters = parameters
+
+    def apply(self, site: ConditionalInstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def parameters_of(self, site: ConditionalSite, x: torch.Tensor) -> torch.Tensor:
+        return site.take(self.parameters)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+
+
 def test_amplitudes_are_the_styles_and_bounded():
     site = ConditionalNoise(channels=3, maps=2, limit=2.0)
     noise = torch.randn(1, 2, 5, 6)
@@ -73,7 +89,7 @@ def test_amplitudes_are_the_styles_and_bounded():
     torch.testing.assert_close(added[0, 0], small)
     assert not added[0, 1].any()
     torch.testing.assert_close(added[0, 2], 2 * noise[0, 0])
-    everywhere = site(torch.zeros(1, 3, 5, 6), noise, amplitudes[None, :, None, None].expand(-1, -1, 5, 6))
+    everywhere = site(torch.zeros(1, 3, 5, 6), noise, Everywhere(amplitudes[None]))
     torch.testing.assert_close(everywhere, added)
 
 
@@ -90,7 +106,9 @@ def test_gate_closes_where_the_photo_has_contrast():
 def test_seed_changes_the_painting_and_nothing_else_does():
     torch.manual_seed(0)
     transformer = FastTransformer(width=8, deep_width=16, deep_blocks=1, fine_width=8, noise=True).eval()
-    parameters = transformer.neutral_parameters()[None] + 0.5 * torch.randn(1, transformer.num_parameters)
+    parameters = transformer.neutral_parameters()[None] + 0.5 * torch.randn(
+        1, transformer.num_style_parameters
+    )
     photo = torch.rand(1, 3, 64, 64)
     assert torch.equal(transformer(photo, parameters, seed=3), transformer(photo, parameters, seed=3))
     assert (

@@ -21,7 +21,7 @@ from arbstyle.networks import (
     StyleBank,
     save_styler,
 )
-from arbstyle.networks.style_encoders import StyleTable
+from arbstyle.networks.style_encoders.bank import StyleTable
 from arbstyle.onnx.export import export_onnx
 from arbstyle.onnx.storage import halve, header_hash
 

@@ -110,7 +110,7 @@ def test_best_is_the_loss_of_the_picture_that_is_returned():
         content_weight=3.0,
         style_weight=0.5,
         tv_weight=2.0,
-        relative_errors=Settings().balance,
+        relative_errors=Settings().relative_errors,
     )
     terms = loss(result.image, loss.targets(content, style))
     assert result.best.total == pytest.approx(float(terms.total), rel=1e-4)

@@ -32,8 +32,10 @@ from arbstyle.networks import (
     StylePredictor,
     blend,
 )
-from arbstyle.networks.style_encoders import Standardize, StyleTable, _patches
-from arbstyle.networks.styler import extend_bank
+from arbstyle.networks.growing import extend_bank
+from arbstyle.networks.style_encoders.bank import StyleTable
+from arbstyle.networks.style_encoders.moments import Standardize
+from arbstyle.networks.style_encoders.tools import patches as in_patches
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
@@ -54,7 +56,7 @@ def subclasses(base: type[Any]) -> Iterator[type[Any]]:
 
 def all_encoders() -> list[type[StyleEncoder]]:
     """Every final encoder of the package, in whichever file of ``networks`` it stands."""
-    for module in pkgutil.iter_modules(arbstyle.networks.__path__, "arbstyle.networks."):
+    for module in pkgutil.walk_packages(arbstyle.networks.__path__, "arbstyle.networks."):
         importlib.import_module(module.name)
     ours = {each for each in subclasses(StyleEncoder) if each.__module__.startswith("arbstyle.")}
     return sorted((each for each in ours if not inspect.isabstract(each)), key=lambda each: each.__name__)
@@ -298,12 +300,12 @@ def test_a_prepared_encoder_describes_its_examples_evenly():
 
 @torch.no_grad()
 def test_large_pictures_are_read_in_patches():
-    patches = _patches(torch.arange(70 * 100.0).view(1, 1, 70, 100).expand(2, -1, -1, -1), side=16)
+    patches = in_patches(torch.arange(70 * 100.0).view(1, 1, 70, 100).expand(2, -1, -1, -1), side=16)
     assert patches.shape == (2 * 2 * 3, 1, 16, 16)
     corners = [(8, 8), (8, 40), (8, 72), (40, 8), (40, 40), (40, 72)]
     assert patches[:6, 0, 0, 0].tolist() == [100 * y + x for y, x in corners]
     torch.testing.assert_close(patches[6:], patches[:6])
-    assert _patches(random(1, 3, 63, 100), side=16).shape == (1, 3, 63, 100)
+    assert in_patches(random(1, 3, 63, 100), side=16).shape == (1, 3, 63, 100)
 
 
 @torch.no_grad()

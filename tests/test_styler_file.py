@@ -31,14 +31,8 @@ from arbstyle.networks import (
     load_styler,
     save_styler,
 )
-from arbstyle.networks.styler import (
-    FILE_FORMAT,
-    build_styler,
-    describe_styler,
-    frozen_prefixes,
-    load_own_state,
-    own_state,
-)
+from arbstyle.networks.model_file import FILE_FORMAT, build_styler, describe_styler
+from arbstyle.networks.state import frozen_prefixes, load_own_state, own_state
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
 
@@ -95,7 +89,7 @@ def test_what_is_loaded_is_what_was_saved(name: str, tmp_path: Path):
     assert type(loaded.style_encoder) is type(styler.style_encoder)
     assert type(loaded.transformer) is type(styler.transformer)
     assert describe_styler(loaded) == describe_styler(styler)
-    assert loaded.transformer.num_parameters == styler.transformer.num_parameters
+    assert loaded.transformer.num_style_parameters == styler.transformer.num_style_parameters
     after = own_state(loaded)
     for key, value in own_state(styler).items():
         assert torch.equal(after[key], value.half().float()), key
@@ -151,7 +145,10 @@ def test_the_file_explains_itself(tmp_path: Path):
         },
         "transformer": {
             "class": "FastTransformer",
-            "arguments": {"width": 16, "deep_width": 16, "blocks": 1, "deep_blocks": 1, "fine_width": 8},
+            "arguments": {
+                **{"width": 16, "deep_width": 16, "blocks": 1, "deep_blocks": 1, "fine_width": 8},
+                **{"noise": False, "norm_floor": 1e-5},
+            },
         },
     }
 

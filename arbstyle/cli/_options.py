@@ -10,6 +10,7 @@ from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
     from arbstyle import Stylizer
+    from arbstyle.devices import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class ModelOptions:
         roles = {"--model": self.model, "--vgg-weights": self.vgg_weights}
         return [(role, path) for role, path in roles.items() if path]
 
-    def stylizer(self, precision: str = "auto") -> Stylizer:
+    def stylizer(self, precision: Precision = "auto") -> Stylizer:
         from arbstyle import Stylizer
 
         return Stylizer.from_pretrained(self.model, self.device, precision, weights=self.vgg_weights)

@@ -81,8 +81,16 @@ class Painter:
         texts = [source.text for source in choice.sources]
         if self.painting.refine is None:
             return list(texts)
-        options = {"style_size": self.painting.style_size, "vgg_weights": self.machine.vgg_weights}
-        return [self.stylizer.refine(text, [photo.pixels], self.painting.refine, **options) for text in texts]
+        return [
+            self.stylizer.refine(
+                text,
+                [photo.pixels],
+                self.painting.refine,
+                style_size=self.painting.style_size,
+                vgg_weights=self.machine.vgg_weights,
+            )
+            for text in texts
+        ]
 
     def description(self) -> dict[str, Any]:
         return {

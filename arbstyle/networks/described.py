@@ -1,22 +1,36 @@
-"""Modules that remember how they were built, so that a model file can say it."""
+"""Modules that remember how they were built, and are checked once they are."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from abc import ABCMeta
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 
-class Described(nn.Module):
-    """A module whose constructor arguments, defaults included, stay readable in ``hyperparameters``."""
+class _FinishedAfterConstruction(ABCMeta):
+    """Calls ``finish`` after the constructor of the class that was asked for."""
+
+    if not TYPE_CHECKING:  # or constructors would lose their signatures
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            module = super().__call__(*args, **kwargs)
+            bound = inspect.signature(cls.__init__).bind(module, *args, **kwargs)
+            bound.apply_defaults()
+            _, *arguments = bound.arguments.items()
+            module.hyperparameters = dict(arguments)
+            module.finish()
+            return module
+
+
+class Described(nn.Module, metaclass=_FinishedAfterConstruction):
+    """A module whose constructor arguments, defaults included, stay readable in ``hyperparameters``.
+
+    A model file holds them, so they are plain values: numbers, strings, booleans, lists, ``None``.
+    """
 
     hyperparameters: dict[str, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Described:
-        self = super().__new__(cls)
-        # bind_partial: copying and unpickling create the object without arguments and fill it afterwards.
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
-        bound.apply_defaults()
-        self.__dict__["hyperparameters"] = {k: v for k, v in bound.arguments.items() if k != "self"}
-        return self
+    def finish(self) -> None:
+        """Complete and check the module; called once, after its constructor."""

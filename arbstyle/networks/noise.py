@@ -135,11 +135,11 @@ class ConditionalNoise(ConditionalSite):
         self.limit = limit
 
     @property
-    def num_parameters(self) -> int:
+    def num_style_parameters(self) -> int:
         return self.channels * self.maps
 
     def neutral(self) -> Tensor:
-        return torch.zeros(self.num_parameters)
+        return torch.zeros(self.num_style_parameters)
 
     def forward(self, x: Tensor, noise: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """Add noise.

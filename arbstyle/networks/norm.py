@@ -27,39 +27,37 @@ class NormRule(ABC):
 class ConditionalSite(nn.Module, ABC):
     """A place in a transformer that is told by the style what to do.
 
-    Has no parameters of its own: a :class:`~arbstyle.networks.transformer.TransformerNetwork` hands every
-    site the numbers of all sites, and the site takes its own, from ``offset`` on.
+    What it is told are its style parameters. It has no weights of its own: a
+    :class:`~arbstyle.networks.TransformerNetwork` hands every site the style parameters of all sites, and the
+    site takes its own, from ``offset`` on.
     """
 
     offset = 0
 
     @property
     @abstractmethod
-    def num_parameters(self) -> int:
-        """Numbers this site needs for one style."""
+    def num_style_parameters(self) -> int:
+        """How many style parameters this site has."""
 
     @abstractmethod
     def neutral(self) -> Tensor:
-        """The numbers with which this site does nothing of its own."""
+        """The style parameters with which this site does nothing of its own."""
 
     def take(self, parameters: Tensor) -> Tensor:
-        """This site's numbers, N×n…, out of those of all sites, N×P…: a view."""
-        return parameters.narrow(1, self.offset, self.num_parameters)
+        """This site's style parameters, N×n, out of those of all sites, N×P: a view."""
+        return parameters.narrow(1, self.offset, self.num_style_parameters)
 
     def own(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """This site's numbers out of N×P or N×P×h×w, as N×n×1×1 or N×n×H×W, in float32 at least."""
+        """This site's style parameters out of N×P, as N×n×1×1, in float32 at least."""
         own = self.take(parameters)
-        own = own.to(torch.promote_types(x.dtype, torch.float32))
-        if own.dim() == 2:
-            return own[:, :, None, None]
-        return F.interpolate(own, size=x.shape[2:], mode="bilinear", align_corners=False, antialias=True)
+        return own.to(torch.promote_types(x.dtype, torch.float32))[:, :, None, None]
 
 
 class ConditionalInstanceNorm2d(ConditionalSite):
     """Normalise each sample's channels, then scale and shift them as the style says.
 
     z = γ (x - μ) / σ + β with μ, σ over the positions of one sample (Dumoulin et al. 2017, eq. 5).
-    Its numbers are ``[γ_1 … γ_C, β_1 … β_C]``.
+    Its style parameters are the norm's affine parameters, scales and shifts: ``[γ_1 … γ_C, β_1 … β_C]``.
 
     Args:
         channels: C.
@@ -72,7 +70,7 @@ class ConditionalInstanceNorm2d(ConditionalSite):
         self.eps = eps
 
     @property
-    def num_parameters(self) -> int:
+    def num_style_parameters(self) -> int:
         return 2 * self.channels
 
     def neutral(self) -> Tensor:
@@ -83,8 +81,7 @@ class ConditionalInstanceNorm2d(ConditionalSite):
 
         Args:
             x: N×C×H×W. In half precision the statistics and the arithmetic are still done in float32.
-            parameters: N×P (or 1×P) numbers of all sites; or N×P×h×w for styles that vary over the picture,
-                resized to H×W; or a rule that takes the place of all that.
+            parameters: N×P (or 1×P) style parameters of all sites; or a rule that takes their place.
 
         Returns:
             N×C×H×W of the type of ``x``.
@@ -93,7 +90,7 @@ class ConditionalInstanceNorm2d(ConditionalSite):
             return parameters.apply(self, x)
         scale, shift = self.own(parameters, x).chunk(2, dim=1)
         # One channel a group is instance normalisation, and by far the fastest kernel for it on a CPU.
-        if len(x) == 1 and parameters.dim() == 2 and x.device.type == "cpu" and not torch.is_grad_enabled():
+        if len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled():
             # It can also scale and shift, for one sample, and then takes half precision without copies.
             if _few_positions(x):
                 return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), True, eps=self.eps)

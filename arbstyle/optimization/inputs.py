@@ -89,7 +89,7 @@ def build_loss(inputs: Inputs, settings: Settings) -> PerceptualLoss:
     if not any(content_layers.values()) and not any(style_layers.values()):
         raise ArbstyleError("nothing to optimise: expected a content or style term with a weight above 0")
     encoder = PerceptualEncoder(
-        settings.encoder,
+        settings.vgg,
         list({**content_layers, **style_layers}),
         weights=settings.vgg_weights,
         pooling=settings.pooling,
@@ -104,7 +104,7 @@ def build_loss(inputs: Inputs, settings: Settings) -> PerceptualLoss:
         style_weight=settings.style_weight,
         tv_weight=settings.tv_weight,
         style_statistic=settings.style_statistic,
-        relative_errors=settings.balance,
+        relative_errors=settings.relative_errors,
     ).to(inputs.device)
 
 

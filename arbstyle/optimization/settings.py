@@ -50,9 +50,9 @@ class Settings:
         style_weights: one a style picture; only their ratios matter.
         style_scale: longer side of the style pictures over that of the result; they are never enlarged.
         style_statistic: Gram matrices, moments (channel means and standard deviations), or both.
-        balance: divide each layer's error by the mean square of its target; without it, weights that suit a
-            bright style are wrong for a dull one.
-        encoder: the network whose features are compared.
+        relative_errors: divide each layer's error by the mean square of its target; without it, weights that
+            suit a bright style are wrong for a dull one.
+        vgg: the network whose features are compared.
         vgg_weights: its weights, .safetensors or .pth (default: ARBSTYLE_VGG19 or ARBSTYLE_VGG16, else
             torchvision's download).
         pooling: between its blocks; Gatys et al. recommend avg.
@@ -78,8 +78,8 @@ class Settings:
     style_weights: Sequence[float] | None = field(default=None, metadata={"flag": False})  # as FILE:WEIGHT
     style_scale: float = 1.0
     style_statistic: Literal["gram", "moments", "both"] = "gram"
-    balance: bool = True
-    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    relative_errors: bool = True
+    vgg: Literal["vgg19", "vgg16"] = "vgg19"
     vgg_weights: Annotated[str | Path | None, "FILE"] = None
     pooling: Literal["max", "avg"] = "max"
     normalize_filters: bool = True
@@ -123,10 +123,10 @@ class SettingsChanges(TypedDict, total=False):
     style_weights: Sequence[float] | None
     style_scale: float
     style_statistic: StyleStatistic
-    balance: bool
+    relative_errors: bool
     basis: Basis
     learning_rate: float
-    encoder: Network
+    vgg: Network
     vgg_weights: str | Path | None
     pooling: Pooling
     normalize_filters: bool

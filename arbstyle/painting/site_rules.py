@@ -101,7 +101,7 @@ class SampleRule(NormRule):
             variance = (deviation * ratio) ** 2 - site.eps
             moments = Moments(moments.count, moments.mean + step * deviation, variance)
         self.used[site] = moments
-        own = self.parameters[0, site.offset : site.offset + site.num_parameters].to(moments.mean)
+        own = self.parameters[0, site.offset : site.offset + site.num_style_parameters].to(moments.mean)
         scale, shift = own.chunk(2)
         scale = scale / moments.deviation(site.eps)
         piece = torch.cat([scale, shift - scale * moments.mean])[None].float()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler
-from arbstyle.networks.styler import own_state
+from arbstyle.networks.state import own_state
 from arbstyle.painting.style_contents import FILE_FORMAT, StyleContents
 
 THUMBNAIL_SIDE = 256

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from arbstyle.images import as_bytes, as_float
-from arbstyle.networks.transformer import half_size, mix_draft
+from arbstyle.networks.transformers.drafts import half_size, mix_draft
 from arbstyle.painting.colors import transfer_luminance
 from arbstyle.painting.options import KeepColors
 

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import torch
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks.styler import save_state
+from arbstyle.networks.model_file import save_state
 
 
 def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from arbstyle.networks.styler import save_styler
+from arbstyle.networks.model_file import save_styler
 from arbstyle.training.module import StyleTransferTraining
 
 logger = logging.getLogger(__name__)

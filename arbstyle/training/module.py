@@ -18,17 +18,15 @@ from torch.optim.swa_utils import AveragedModel
 
 import arbstyle
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks.style_encoders import MomentsEncoder, StyleEncoder
-from arbstyle.networks.styler import (
-    ArbitraryStyler,
-    describe_styler,
-    extend_bank,
-    graft,
-    load_own_state,
-    load_styler,
-    own_state,
-)
-from arbstyle.networks.transformer import AdaINTransformer, TransformerNetwork, half_size, mix_draft
+from arbstyle.networks.growing import extend_bank, graft
+from arbstyle.networks.model_file import describe_styler, load_styler
+from arbstyle.networks.state import load_own_state, own_state
+from arbstyle.networks.style_encoders.base import StyleEncoder
+from arbstyle.networks.style_encoders.moments import MomentsEncoder
+from arbstyle.networks.styler import ArbitraryStyler
+from arbstyle.networks.transformers.adain import AdaINTransformer
+from arbstyle.networks.transformers.base import TransformerNetwork
+from arbstyle.networks.transformers.drafts import half_size, mix_draft
 from arbstyle.perception import (
     LossTerms,
     PerceptualEncoder,

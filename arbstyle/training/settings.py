@@ -76,7 +76,7 @@ class OptimizationSettings:
         encoder_only: train the style encoder by ``loss.moments_weight`` alone and paint nothing: many times
             as fast.
         draft_every: every so many steps the photos are mixed with paintings of themselves at half the size,
-            as for wider strokes in use (see :func:`~arbstyle.networks.transformer.mix_draft`). 0: never.
+            as for wider strokes in use (:func:`~arbstyle.networks.transformers.drafts.mix_draft`). 0: never.
         compile: compile networks and loss with ``torch.compile``.
     """
 

@@ -1,0 +1,188 @@
+"""The one file a styler lives in: weights, and how to build the networks again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import atomic_path
+from arbstyle.networks.state import load_own_state, own_state
+from arbstyle.networks.style_encoders.base import StyleEncoder
+from arbstyle.networks.styler import ArbitraryStyler
+from arbstyle.networks.transformers.base import TransformerNetwork
+
+FILE_FORMAT = "arbstyle-styler-1"
+
+
+def describe_styler(styler: ArbitraryStyler) -> dict[str, Any]:
+    """Classes and hyper-parameters of a styler, in plain JSON values.
+
+    A class of this package is called by its name, any other ``module:Class``.
+    """
+    parts = {"style_encoder": styler.style_encoder, "transformer": styler.transformer}
+    return {
+        part: {"class": _class_name(type(module)), "arguments": _portable(module.hyperparameters)}
+        for part, module in parts.items()
+    }
+
+
+def build_styler(
+    description: Mapping[str, Any], weights: str | Path | None = None, *, trust_code: bool = False
+) -> ArbitraryStyler:
+    """A styler as :func:`describe_styler` describes it, untrained.
+
+    Args:
+        description: classes and hyper-parameters.
+        weights, trust_code: see :func:`load_styler`.
+    """
+    return ArbitraryStyler(
+        _construct(StyleEncoder, description["style_encoder"], weights, trust_code),
+        _construct(TransformerNetwork, description["transformer"], weights, trust_code),
+    )
+
+
+def save_styler(
+    styler: ArbitraryStyler, path: str | Path, information: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a styler as a safetensors file that says how to build it again.
+
+    Weights are stored in half precision. The metadata holds ``format``, ``architecture`` (classes
+    and hyper-parameters) and ``information`` (free, such as version, data and recipe), as JSON.
+
+    Args:
+        styler: the networks; frozen parts are not written.
+        path: a ``.safetensors`` file.
+        information: anything JSON can hold.
+    """
+    return save_state(own_state(styler), describe_styler(styler), path, information)
+
+
+def save_state(
+    state: Mapping[str, Tensor],
+    architecture: Mapping[str, Any],
+    path: str | Path,
+    information: Mapping[str, Any] | None = None,
+) -> Path:
+    """:func:`save_styler` for a styler that need not be built: its own state and its description."""
+    path = Path(path)
+    metadata = {
+        "format": FILE_FORMAT,
+        "architecture": json.dumps(dict(architecture)),
+        "information": json.dumps(dict(information or {})),
+    }
+    stored = {
+        key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+        for key, value in state.items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, metadata)
+    return path
+
+
+def load_styler(
+    path: str | Path, weights: str | Path | None = None, *, trust_code: bool = False
+) -> tuple[ArbitraryStyler, dict[str, Any]]:
+    """Build a styler from its file.
+
+    Args:
+        path: a file written by :func:`save_styler`.
+        weights: VGG weights for architectures that contain a VGG; ``None`` as in
+            :class:`~arbstyle.perception.PerceptualEncoder`.
+        trust_code: import the module of an encoder or transformer from outside this package, if the file
+            names one. Importing runs that module's code, so allow it only for code that you trust.
+
+    Returns:
+        the styler in evaluation mode, float32, and the file's information.
+
+    Raises:
+        ArbstyleError: no such file, not a styler, or of a version this program does not know.
+    """
+    metadata, state = _read(Path(path))
+    try:
+        information = json.loads(metadata["information"])
+        styler = build_styler(json.loads(metadata["architecture"]), weights, trust_code=trust_code)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ArbstyleError(
+            f"{path} does not describe a model that this version of arbstyle can build ({reason}); update it"
+        ) from error
+    load_own_state(styler, {key: value.float() for key, value in state.items()})
+    return styler.eval(), information
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    remedy = "give a file that 'arbstyle train' exported"
+    if not path.is_file():
+        raise ArbstyleError(f"expected a model in {path}, but there is no such file; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ArbstyleError(f"{path} is not a safetensors file ({error}); {remedy}") from error
+    if metadata.get("format") != FILE_FORMAT:
+        found = metadata.get("format", "none")
+        raise ArbstyleError(f"expected a model of format {FILE_FORMAT} in {path}, got {found}; {remedy}")
+    return metadata, state
+
+
+def _construct(
+    base: type[Any], description: Mapping[str, Any], weights: str | Path | None, trust_code: bool
+) -> Any:
+    kind, arguments = _find_class(base, description["class"], trust_code), dict(description["arguments"])
+    # The weights are a VGG's, and not every backbone is one.
+    if weights is not None and "weights" in arguments and arguments.get("backbone", "vgg19") == "vgg19":
+        arguments["weights"] = str(weights)
+    return kind(**arguments)
+
+
+def _find_class(base: type[Any], name: str, trust_code: bool) -> type[Any]:
+    known = {_class_name(each): each for each in _subclasses(base)}
+    if name in known:
+        return known[name]
+    module, colon, class_name = name.partition(":")
+    if not colon:
+        raise ArbstyleError(
+            f"the model asks for a {base.__name__} '{name}', which this version of arbstyle does not have; "
+            "update it"
+        )
+    if not trust_code:
+        raise ArbstyleError(
+            f"the model asks for the {base.__name__} '{class_name}' of the module '{module}', and importing "
+            "that would run its code; import it yourself, or allow it with trust_code=True"
+        )
+    try:
+        found = getattr(importlib.import_module(module), class_name, None)
+    except ImportError as error:
+        raise ArbstyleError(
+            f"the model asks for '{name}', and the module can't be imported ({error}); put its folder on "
+            "PYTHONPATH"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ArbstyleError(f"the model asks for '{name}', and that is no {base.__name__}")
+    return found
+
+
+def _class_name(kind: type[Any]) -> str:
+    outside = kind.__module__.split(".")[0] != "arbstyle"
+    return f"{kind.__module__}:{kind.__qualname__}" if outside else kind.__name__
+
+
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _portable(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments without paths of the machine that trained."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
+    return plain if plain.get("weights") in (None, "random") else plain | {"weights": None}

@@ -1,0 +1,40 @@
+"""The weights of a module without its frozen networks, which every machine loads for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.perception import FrozenNetwork
+
+
+def own_state(module: nn.Module) -> dict[str, Tensor]:
+    """State of a module without its frozen networks, which every machine loads for itself."""
+    frozen = frozen_prefixes(module)
+    return {key: value for key, value in module.state_dict().items() if not key.startswith(frozen)}
+
+
+def load_own_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what :func:`own_state` gave; any other missing or surplus key is an error.
+
+    Raises:
+        ArbstyleError: the state belongs to another architecture.
+    """
+    try:
+        missing, unexpected = module.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArbstyleError(f"the weights are of another architecture: {reason}") from error
+    missing = [key for key in missing if not key.startswith(frozen_prefixes(module))]
+    if missing or unexpected:
+        raise ArbstyleError(
+            f"the weights are of another architecture: {len(missing)} missing, {len(unexpected)} unknown, "
+            f"such as '{[*missing, *unexpected][0]}'"
+        )
+
+
+def frozen_prefixes(module: nn.Module) -> tuple[str, ...]:
+    """State-dict prefixes of the frozen networks inside a module."""
+    return tuple(f"{name}." for name, part in module.named_modules() if isinstance(part, FrozenNetwork))

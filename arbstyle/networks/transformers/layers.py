@@ -1,0 +1,90 @@
+"""Layers of transformation networks."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arbstyle.networks.norm import ConditionalInstanceNorm2d
+
+
+class StyledConv(nn.Module):
+    """Reflection-padded convolution, conditional norm, optional ReLU."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        relu: bool = True,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        # The norm that follows takes out any constant, so a bias would never do anything.
+        self.conv = reflection_conv(inputs, outputs, kernel, stride, bias=False)
+        self.norm = ConditionalInstanceNorm2d(outputs, eps)
+        self.relu = relu
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        x = self.norm(self.conv(x), parameters)
+        return F.relu(x) if self.relu else x
+
+
+class StyledResidual(nn.Module):
+    """Two styled convolutions around a shortcut, no activation after the sum (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = StyledConv(channels, channels)
+        self.second = StyledConv(channels, channels, relu=False)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        return x + self.second(self.first(x, parameters), parameters)
+
+
+class SubPixelConv(nn.Conv2d):
+    """3×3 convolution before a pixel shuffle (Shi et al. 2016) that leaves no grid on flat areas.
+
+    Where a flat input is answered by some sub-pixels with more than by others, every flat area shows the
+    pattern. So the kernels of one output channel are shifted to have equal sums, and share a bias; all else
+    about them is free. They start equal, as plain up-sampling (ICNR, Aitken et al. 2017).
+
+    Args:
+        inputs: channels.
+        outputs: channels after the shuffle.
+        factor: of the shuffle.
+    """
+
+    def __init__(self, inputs: int, outputs: int, factor: int = 2) -> None:
+        self.sub_pixels = factor**2
+        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect")
+        with torch.no_grad():
+            self.weight.copy_(self.weight[:: self.sub_pixels].repeat_interleave(self.sub_pixels, dim=0))
+        nn.init.zeros_(self._bias)
+
+    @property
+    def _bias(self) -> Tensor:
+        return cast(Tensor, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×inputs×H×W to N×(outputs·factor²)×H×W."""
+        kernels = self.weight.unflatten(0, (-1, self.sub_pixels))
+        means = kernels.mean(dim=(3, 4), keepdim=True)
+        even = kernels - means + means.mean(dim=1, keepdim=True)
+        bias = self._bias.unflatten(0, (-1, self.sub_pixels)).mean(dim=1).repeat_interleave(self.sub_pixels)
+        return self._conv_forward(x, even.flatten(0, 1), bias)
+
+
+def reflection_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
+
+
+def zero_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """Convolution that adds nothing at first, so that training decides how much it should."""
+    conv = reflection_conv(inputs, outputs, 3, bias=False)
+    nn.init.zeros_(conv.weight)
+    return conv
