@@ -196,7 +196,9 @@ class Stylizer:
         masks: Sequence[PictureLike] | None = None,
         keep_colors: KeepColors = "none",
         style_size: int | None = None,
+        stroke: int = 1,
         tile: int | None = None,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> Tensor: ...
 
@@ -212,7 +214,9 @@ class Stylizer:
         masks: Sequence[PictureLike] | None = None,
         keep_colors: KeepColors = "none",
         style_size: int | None = None,
+        stroke: int = 1,
         tile: int | None = None,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> Image.Image: ...
 
@@ -227,7 +231,9 @@ class Stylizer:
         masks: Sequence[PictureLike] | None = None,
         keep_colors: KeepColors = "none",
         style_size: int | None = None,
+        stroke: int = 1,
         tile: int | None = None,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> Image.Image | Tensor:
         """Paint a photo.
@@ -238,7 +244,8 @@ class Stylizer:
             style: the same; or the number of a style in a bank; or a :class:`Style` or the path of one; or a
                 sequence of those for a blend or for masks.
             size: short side to work at, in pixels; the photo's own if left out.
-            strength, weights, masks, keep_colors, style_size, tile, progress: see :meth:`stylize`.
+            strength, weights, masks, keep_colors, style_size, stroke, tile, seed, progress: as in
+                :meth:`stylize`.
 
         Returns:
             a tensor shaped like ``photo`` if that is one, else a Pillow image.
@@ -254,7 +261,9 @@ class Stylizer:
             masks=masks,
             keep_colors=keep_colors,
             style_size=style_size,
+            stroke=stroke,
             tile=tile,
+            seed=seed,
             progress=progress,
         )
         if isinstance(photo, Tensor):
