@@ -49,7 +49,8 @@ class StyleTable(nn.Module):
         self.rows = nn.ParameterList(nn.Parameter(row) for row in rows)
 
     def forward(self, code: Tensor) -> Tensor:
-        return code @ torch.stack(list(self.rows))
+        table = torch.stack(list(self.rows))
+        return code.to(table.dtype) @ table
 
     def add_row(self) -> None:
         """Append a style that starts as the mean of the others."""
