@@ -26,6 +26,7 @@ __all__ = [
     "StyleEncoder",
     "Stylizer",
     "TransformerNetwork",
+    "VideoStylizer",
     "__version__",
     "load_styler",
     "optimize",
@@ -39,6 +40,7 @@ _EXPORTS = {  # public name → package that defines it
     "StyleEncoder": "networks",
     "Stylizer": "painting",
     "TransformerNetwork": "networks",
+    "VideoStylizer": "video.stylizer",
     "load_styler": "networks",
     "optimize": "optimization",
 }

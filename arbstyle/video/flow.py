@@ -1,0 +1,124 @@
+"""Motion between a frame and the one before: where its pixels were, and which of them were not there."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from arbstyle.video.library import load_cv2
+
+FLOW_SIZE = 240
+"""Short side at which motion is found. Twice that takes four times as long and finds little more."""
+
+SMALLEST = 24
+"""Sides are kept above this, or there is nothing to search in."""
+
+COLOR_TOLERANCE = 0.12
+"""Difference of a place from where it came from, in [0,1], at which it is trusted by half."""
+
+SIMPLER = 0.004
+"""How much worse, in [0,1], a simpler motion may fit and still be taken for the true one."""
+
+RETURN_TOLERANCE = 1.0
+"""How many pixels going there and back may miss by, at the size at which motion is found."""
+
+
+class View:
+    """A frame as motion is found in it: small, in colour and grey.
+
+    Args:
+        frame: H×W×3 floats in [0,1].
+    """
+
+    def __init__(self, frame: np.ndarray) -> None:
+        cv2 = load_cv2()
+        self.size: tuple[int, int] = frame.shape[:2]
+        scale = min(1.0, FLOW_SIZE / min(self.size))
+        width, height = (max(SMALLEST, round(side * scale)) for side in reversed(self.size))
+        self.color = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        self.grey = (cv2.cvtColor(self.color, cv2.COLOR_RGB2GRAY) * 255).round().astype(np.uint8)
+
+    def flow_to(self, other: View) -> np.ndarray:
+        """h×w×2: how far away the place of each pixel lies in another frame, x and y in pixels."""
+        return _search().calc(self.grey, other.grey, None)
+
+
+class Motion:
+    """Where the pixels of a frame were in the frame before.
+
+    Dense inverse search blurs the border of what moves. So every place may also have moved as most of the
+    frame did, or not at all, where that explains its colours as well.
+
+    Args:
+        now, before: the two frames.
+        both_ways: distrust places whose motion is not undone by the motion back.
+
+    Attributes:
+        places: H×W×2, x and y in the frame before of every pixel of this one.
+        trust: H×W in [0,1]: whether what was there is what is here.
+    """
+
+    def __init__(self, now: View, before: View, *, both_ways: bool = True) -> None:
+        flow = now.flow_to(before)
+        usual = np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
+        best, misfit = flow, _misfit(now, before, flow)
+        sure = _returns(flow, before.flow_to(now)) if both_ways else np.ones(misfit.shape, bool)
+        for simple in (usual, np.zeros(2, np.float32)):
+            other = np.broadcast_to(simple, flow.shape)
+            its_misfit = _misfit(now, before, other)
+            better = its_misfit <= misfit + SIMPLER
+            best = np.where(better[..., None], other, best)
+            misfit = np.where(better, its_misfit, misfit)
+            sure |= better
+        self.places, self.trust = _enlarged(best, _trust(misfit, sure), now.size)
+
+    def warp(self, picture: np.ndarray) -> np.ndarray:
+        """A picture H×W×C of the frame before, as it would lie now."""
+        cv2 = load_cv2()
+        return cv2.remap(picture, self.places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _misfit(now: View, before: View, flow: np.ndarray) -> np.ndarray:
+    """How far the colours around each place differ from those that it came from; much beyond the frame."""
+    cv2 = load_cv2()
+    places = _grid(*flow.shape[:2]) + flow
+    outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (9, 9, 9)}
+    there = cv2.remap(before.color, places, None, cv2.INTER_LINEAR, **outside)
+    return cv2.blur(np.abs(there - now.color).max(axis=2), (5, 5))
+
+
+def _returns(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+    cv2 = load_cv2()
+    places = _grid(*flow.shape[:2]) + flow
+    returned = cv2.remap(back, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.linalg.norm(flow + returned, axis=2) < RETURN_TOLERANCE
+
+
+def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    cv2 = load_cv2()
+    trust = np.exp2(-((misfit / COLOR_TOLERANCE) ** 2)).astype(np.float32) * sure
+    # Beside what is not to be trusted motion is wrong, too; and a soft border is not seen.
+    return cv2.blur(cv2.erode(trust, np.ones((3, 3), np.uint8)), (3, 3))
+
+
+def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    cv2 = load_cv2()
+    height, width = size
+    scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+    return _grid(height, width) + flow, cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+@functools.lru_cache(2)
+def _grid(height: int, width: int) -> np.ndarray:
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.stack([x, y], axis=-1)
+
+
+@functools.lru_cache(1)
+def _search() -> Any:
+    """Dense inverse search (Kroeger et al. 2016, arXiv:1603.03590)."""
+    cv2 = load_cv2()
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -1,0 +1,222 @@
+"""One clip from file to file, in segments: killed at any time, it can go on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.video.encoding import SegmentWriter
+from arbstyle.video.finishing import Cut, Segment, check_container, finish
+from arbstyle.video.frames import Clip, Frame
+from arbstyle.video.library import load_av
+from arbstyle.video.outputs import Output
+from arbstyle.video.stylizer import VideoStylizer
+
+SEGMENT_FRAMES = 96
+"""Frames of a segment: at most so many are painted again after an interruption."""
+
+_VERSION = 1
+_RECORD = "job.json"
+
+FrameDone = Callable[[int], object]
+"""Called with the number of frames painted so far."""
+
+
+class VideoJob:
+    """Paints a clip into an output; see :meth:`run`.
+
+    Args:
+        clip: the source.
+        output: where to and how.
+        cut: which part.
+        description: everything that the painted frames depend on, as JSON; a job is only resumed with the
+            same.
+    """
+
+    def __init__(self, clip: Clip, output: Output, cut: Cut, description: Mapping[str, Any]) -> None:
+        self.clip = clip
+        self.output = output
+        self.cut = cut
+        self.info = clip.info
+        self.alpha = clip.info.alpha and output.keeps_alpha
+        self.folder = output.parts
+        self.record: dict[str, Any] = {
+            "version": _VERSION,
+            "job": json.loads(json.dumps(description)),
+            "segments": [],
+            "complete": False,
+        }
+
+    def prepare(self, *, resume: bool = False, overwrite: bool = False) -> int:
+        """Look at what is there, and say how many frames are done already.
+
+        Raises:
+            ArbstyleError: the result exists, or there is unfinished work and it is not said what to do with
+                it, or it is of another job; or the file cannot hold what is to be copied into it.
+        """
+        existing = self.output.existing()
+        if existing is not None and not overwrite:
+            raise ArbstyleError(f"'{existing}' exists; add --overwrite to replace it")
+        unfinished = self.folder / _RECORD
+        if unfinished.exists() and resume:
+            self.record = self._read_record(unfinished)
+        elif self.folder.exists() and not (resume or overwrite):
+            raise ArbstyleError(
+                f"unfinished work lies in '{self.folder}': add --resume to go on with it, or --overwrite to "
+                "begin again"
+            )
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_container()
+            self._write_record()
+        return self.frames_done
+
+    @property
+    def frames_done(self) -> int:
+        return sum(len(segment["times"]) for segment in self.record["segments"])
+
+    def run(self, painter: VideoStylizer, progress: FrameDone | None = None) -> Path:
+        """Paint what is not painted yet, then put the output together.
+
+        Raises:
+            ArbstyleError: the source is damaged at its beginning, or the disk is full.
+        """
+        with _writing(self.folder):
+            if not self.record["complete"]:
+                self._paint(painter, progress)
+                self.record["complete"] = True
+                self._write_record()
+        if not self.frames_done:
+            raise ArbstyleError(f"no frames of '{self.clip.path}' lie between --start and --end")
+        with _writing(self.output.path):
+            comment = self.record["job"].get("comment", "")
+            finish(self.output, self._segments(), self.info, self.clip, self.cut, comment)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return self.output.path
+
+    # --- painting ---------------------------------------------------------------------------------
+
+    def _paint(self, painter: VideoStylizer, progress: FrameDone | None) -> None:
+        done = self.frames_done
+        painter.reset()
+        if done:
+            painter.restore(load_file(self._state_path(len(self.record["segments"]))))
+        frames = islice(self.clip.frames(self.cut.start, self.cut.end), done, None)
+        number = len(self.record["segments"])
+        while (first := next(frames, None)) is not None:
+            batch = chain([first], islice(frames, SEGMENT_FRAMES - 1))
+            times = self._write_segment(number, batch, painter, progress)
+            number += 1
+            save_file(_contiguous(painter.state()), self._state_path(number))
+            self.record["segments"].append({"file": self._segment_path(number - 1).name, "times": times})
+            self._write_record()
+            self._state_path(number - 1).unlink(missing_ok=True)
+
+    def _write_segment(
+        self, number: int, frames: Iterator[Frame], painter: VideoStylizer, progress: FrameDone | None
+    ) -> list[tuple[int, int]]:
+        path = self._segment_path(number)
+        temporary = path.with_suffix(".tmp")
+        writer = SegmentWriter(temporary, self.info, self.output.codec, self.output.crf, self.alpha)
+        times = []
+        done = self.frames_done
+        try:
+            for frame in frames:
+                time = frame.time - self.cut.start
+                pixels = painter.paint(_visible(frame), float(frame.time))
+                painted = Frame(pixels, time, frame.duration, frame.alpha if self.alpha else None)
+                writer.write(painted)
+                base = self.info.time_base
+                times.append((round(time / base), max(1, round(frame.duration / base))))
+                if progress:
+                    progress(done + len(times))
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+        os.replace(temporary, path)
+        return times
+
+    def _check_container(self) -> None:
+        if self.output.kind != "film":
+            return
+        trial = self.folder / "trial.tmp"
+        size = (1, 3, self.info.height, self.info.width)
+        writer = SegmentWriter(trial, self.info, self.output.codec, self.output.crf, self.alpha)
+        alpha = torch.zeros(1, 1, *size[2:], dtype=torch.uint8) if self.alpha else None
+        writer.write(Frame(torch.zeros(size, dtype=torch.uint8), Fraction(0), Fraction(1), alpha))
+        writer.close()
+        check_container(self.output, trial, self.info, self.clip, self.cut)
+        trial.unlink()
+
+    # --- the record -------------------------------------------------------------------------------
+
+    def _segments(self) -> list[Segment]:
+        return [
+            Segment(self.folder / segment["file"], [(time, duration) for time, duration in segment["times"]])
+            for segment in self.record["segments"]
+        ]
+
+    def _segment_path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.segment"
+
+    def _state_path(self, number: int) -> Path:
+        """State of the painter before the segment of that number."""
+        return self.folder / f"{number:05d}.state.safetensors"
+
+    def _write_record(self) -> None:
+        temporary = self.folder / f"{_RECORD}.tmp"
+        temporary.write_text(json.dumps(self.record))
+        os.replace(temporary, self.folder / _RECORD)
+
+    def _read_record(self, path: Path) -> dict[str, Any]:
+        try:
+            record = json.loads(path.read_text())
+            version, theirs = record["version"], record["job"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArbstyleError(f"'{path}' is damaged: begin again with --overwrite") from error
+        ours = self.record["job"]
+        differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+        if version != _VERSION or differing:
+            raise ArbstyleError(
+                f"the unfinished work in '{self.folder}' is of another command, with another "
+                f"{', '.join(differing) or 'version'}: give the same options, or begin again with --overwrite"
+            )
+        return record
+
+
+def _visible(frame: Frame) -> Tensor:
+    """What is painted: transparent parts may hold any colour and must not run into what is seen."""
+    if frame.alpha is None:
+        return frame.pixels
+    alpha = frame.alpha.float() / 255
+    return torch.lerp(torch.tensor(255.0), frame.pixels.float(), alpha).round().to(torch.uint8)
+
+
+def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Turn what the system or FFmpeg says about a full disk or forbidden folder into one line."""
+    av = load_av()
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ArbstyleError(f"cannot write '{place}': {reason}; put that right and add --resume") from error

@@ -1,0 +1,128 @@
+"""Painting frames one after the other, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from arbstyle.errors import ArbstyleError
+from arbstyle.images import PictureLike, as_bytes, as_float, as_tensor, to_pil
+from arbstyle.painting import StyleLike, Stylizer
+from arbstyle.video.library import load_cv2
+from arbstyle.video.stability import DEFAULT_STABILITY, Stabilizer
+
+Weights = Sequence[float] | Callable[[float], Sequence[float]]
+"""Of a blend; or as a function of the time in seconds."""
+
+
+class VideoStylizer:
+    """Paints the frames of a clip in turn.
+
+    Args:
+        stylizer: the model.
+        style: one style, or a sequence of them for a blend, a transition or masks.
+        strength: as in :meth:`Stylizer.stylize`.
+        weights: of the styles of a blend; a function of the time makes a transition.
+        stability: 0 paints every frame for itself; up to 1 holds the painting still where the film is, with
+            the motion of what moves.
+        masks, options: as in :meth:`Stylizer.stylize`: ``keep_colors``, ``stroke``, ``seed`` and so on.
+
+    Raises:
+        ArbstyleError: a stability outside of [0,1], or no OpenCV for one above 0.
+    """
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        style: StyleLike | Sequence[StyleLike],
+        strength: float = 1.0,
+        *,
+        weights: Weights | None = None,
+        masks: Sequence[PictureLike] | None = None,
+        stability: float = DEFAULT_STABILITY,
+        **options: Any,
+    ) -> None:
+        self.stylizer = stylizer
+        self.style = style
+        self.strength = strength
+        self.weights = weights
+        self.options = {"masks": None if masks is None else [as_tensor(mask) for mask in masks], **options}
+        steady = Stabilizer(stability)
+        self.stabilizer = steady if stability and strength else None  # a film that stays as it is is still
+        if self.stabilizer:
+            load_cv2()
+
+    def __call__(self, frames: Iterable[PictureLike], rate: float = 25.0) -> Iterator[Tensor | Image.Image]:
+        """Paint frames as they come.
+
+        Args:
+            frames: of one size, each whatever :class:`Stylizer` takes for a photo.
+            rate: frames a second, for transitions.
+
+        Yields:
+            painted frames: tensors of the same shape and type for tensors, else Pillow images.
+        """
+        self.reset()
+        for number, frame in enumerate(frames):
+            painted = self.paint(as_tensor(frame), number / rate)
+            if isinstance(frame, Tensor):
+                yield painted[0] if frame.dim() == 3 else painted
+            else:
+                yield to_pil(as_float(painted))
+
+    def reset(self) -> None:
+        """Forget all frames so far."""
+        if self.stabilizer:
+            self.stabilizer.reset()
+
+    def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
+        """Paint the next frame, 1×3×H×W of bytes or floats in [0,1], shown at a time in seconds."""
+        weights = self.weights(time) if callable(self.weights) else self.weights
+        if self.stabilizer is None:
+            return self._stylize(frame, weights)
+        picture = as_float(frame)
+        steady = self.stabilizer(picture, self._stylize(picture, weights)).to(frame.device)
+        return steady if frame.is_floating_point() else as_bytes(steady)
+
+    def _stylize(self, frame: Tensor, weights: Sequence[float] | None) -> Tensor:
+        return self.stylizer.stylize(frame, self.style, self.strength, weights=weights, **self.options)
+
+    def state(self) -> dict[str, Tensor]:
+        """What painting goes on from, to be kept and given to :meth:`restore`."""
+        return self.stabilizer.state() if self.stabilizer else {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on where :meth:`state` was taken."""
+        if self.stabilizer:
+            self.stabilizer.restore(state)
+
+
+def crossfade(intervals: Sequence[tuple[float, float]]) -> Callable[[float], list[float]]:
+    """Weights of styles in turn: one interval in seconds for each change from a style to the next.
+
+    Raises:
+        ArbstyleError: intervals that overlap, are not in order, or end before they begin.
+    """
+    ends = [moment for interval in intervals for moment in interval]
+    if ends != sorted(ends):
+        raise ArbstyleError("transitions must follow each other: each begins when the one before is over")
+
+    def weights(time: float) -> list[float]:
+        done = [_progress(time, *interval) for interval in intervals]
+        # A style is there as far as it has come in and has not gone out.
+        return [came - gone for came, gone in zip([1.0, *done], [*done, 0.0], strict=True)]
+
+    return weights
+
+
+def _progress(time: float, start: float, end: float) -> float:
+    return float(time >= end) if end <= start else min(max((time - start) / (end - start), 0.0), 1.0)
+
+
+def even_transition(styles: int, start: float, end: float) -> list[tuple[float, float]]:
+    """Intervals that spread changes between so many styles evenly over a time in seconds."""
+    step = (end - start) / max(1, styles - 1)
+    return [(start + step * number, start + step * (number + 1)) for number in range(styles - 1)]

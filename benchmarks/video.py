@@ -1,0 +1,481 @@
+"""How still a painted clip is, what stability costs, and how fast clips are painted.
+
+python benchmarks/video.py clips --output DIR              # the clips, as films
+python benchmarks/video.py parts                           # each part of stability, alone and together
+python benchmarks/video.py stability --amounts 0 0.5 1     # errors and style loss against --stability
+python benchmarks/video.py strip --output strip.png        # frame by frame above, stable below
+python benchmarks/video.py speed --size 480 --frames 48    # beside a plain loop, and FFmpeg alone
+python benchmarks/video.py memory --minutes 10             # of a long clip, without painting
+
+Clips are made from the photographs in examples/, with motion in whole pixels, so that the true flow is known
+and moving a picture along it changes no pixel:
+- pan: a window over a photograph;
+- foreground: a disc moves over a still photograph;
+- cut: the first half of one, then of the other; noisy: the pan with noise of deviation 0.04.
+
+Warping error: root mean square difference between a painted frame and the one before, moved along the true
+flow, where both show the same thing; 3 pixels around every moving border are left out. Distance at d: that of
+two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (features of unit length at
+relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
+loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to the first row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from arbstyle import Stylizer, VideoStylizer
+from arbstyle.images import as_bytes, read_image, write_image
+from arbstyle.painting.tiling import TiledPainter
+from arbstyle.perception import PerceptualEncoder
+from arbstyle.perception.metrics import STYLE_LAYERS, StyleStatistics, moment_style_losses, style_statistics
+from arbstyle.video import flow
+from arbstyle.video.encoding import SegmentWriter
+from arbstyle.video.finishing import Cut
+from arbstyle.video.frames import ClipInfo, Frame
+from arbstyle.video.job import VideoJob
+from arbstyle.video.outputs import plan_output
+from arbstyle.video.sources import open_clip
+from arbstyle.video.stability import Stabilizer
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+STYLES = ("painting-night", "painting-storm", "drawing-oz")
+DISTANCE_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
+COLUMNS = ("warping error", "distance 1", "distance 10", "style loss")
+BORDER = 3
+NOISE = 0.04
+
+
+# --- clips with known flow --------------------------------------------------------------------------
+
+
+@dataclass
+class KnownClip:
+    """Frames H×W×3 in [0,1]; for each but the first, how far it was away before, x and y, and where."""
+
+    frames: list[np.ndarray]
+    flows: list[np.ndarray]
+    valid: list[np.ndarray]
+
+    def truncated(self, count: int) -> KnownClip:
+        return KnownClip(self.frames[:count], self.flows[: count - 1], self.valid[: count - 1])
+
+
+def photo(name: str, height: int, width: int) -> np.ndarray:
+    picture = read_image(EXAMPLES / f"photo-{name}.jpg")[0].permute(1, 2, 0).numpy()
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def pan(count: int, height: int, width: int, noise: float = 0.0) -> KnownClip:
+    step = np.array([3, 1])
+    large = photo("pagoda", height + count * step[1] + 1, width + count * (step[0] + 1))
+    places = [np.array([step[0] * number + number % 2, step[1] * number]) for number in range(count)]
+    frames = [large[y : y + height, x : x + width] for x, y in places]
+    moved = [after - before for before, after in pairwise(places)]
+    flows = [np.broadcast_to(one.astype(np.float32), (height, width, 2)) for one in moved]
+    generator = np.random.default_rng(0)
+    if noise:
+        frames = [(frame + generator.normal(0, noise, frame.shape)).clip(0, 1) for frame in frames]
+    clean = [np.ascontiguousarray(frame, dtype=np.float32) for frame in frames]
+    return KnownClip(clean, flows, [np.ones((height, width), bool)] * (count - 1))
+
+
+def foreground(count: int, height: int, width: int) -> KnownClip:
+    still = photo("coffee", height, width)
+    side = height // 2
+    y, x = np.mgrid[:side, :side]
+    disc = (y - side / 2 + 0.5) ** 2 + (x - side / 2 + 0.5) ** 2 < (side / 2 - 1) ** 2
+    moving = photo("cat", side, side)
+    span = width - side - 4
+    places = [
+        (2 + round(span * number / max(count - 1, 16)), round(height / 4 + height / 8 * np.sin(number / 4)))
+        for number in range(count)
+    ]
+    frames, inside = [], []
+    for left, top in places:
+        frame, mask = still.copy(), np.zeros((height, width), bool)
+        frame[top : top + side, left : left + side][disc] = moving[disc]
+        mask[top : top + side, left : left + side] = disc
+        frames.append(frame)
+        inside.append(mask)
+    kernel = np.ones((2 * BORDER + 1,) * 2, np.uint8)
+    flows, valid = [], []
+    for number in range(1, count):
+        here, there = inside[number], inside[number - 1]
+        known = np.zeros((height, width, 2), np.float32)
+        known[here] = np.subtract(places[number - 1], places[number])
+        wide = [cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in (here, there)]
+        core = cv2.erode(here.astype(np.uint8), kernel) > 0
+        flows.append(known)
+        valid.append(core | ~(wide[0] | wide[1]))
+    return KnownClip(frames, flows, valid)
+
+
+def cut(count: int, height: int, width: int) -> KnownClip:
+    first = pan(count, height, width).truncated(count // 2)
+    second = foreground(count, height, width).truncated(count - count // 2)
+    nowhere = np.zeros((height, width), bool)
+    still = np.zeros((height, width, 2), np.float32)
+    return KnownClip(
+        first.frames + second.frames,
+        [*first.flows, still, *second.flows],
+        [*first.valid, nowhere, *second.valid],
+    )
+
+
+def noisy(count: int, height: int, width: int) -> KnownClip:
+    return pan(count, height, width, NOISE)
+
+
+CLIPS: dict[str, Callable[[int, int, int], KnownClip]] = {
+    "pan": pan,
+    "foreground": foreground,
+    "cut": cut,
+    "noisy": noisy,
+}
+
+
+# --- measures ---------------------------------------------------------------------------------------
+
+
+def warping_error(painted: Sequence[np.ndarray], clip: KnownClip) -> float:
+    squares, places = 0.0, 0
+    for (before, after), known, valid in zip(pairwise(painted), clip.flows, clip.valid, strict=True):
+        height, width = after.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        there = np.stack([x, y], axis=-1) + np.rint(known).astype(int)
+        inside = valid & (there >= 0).all(axis=2) & (there < (width, height)).all(axis=2)
+        moved = before[there[inside][:, 1], there[inside][:, 0]]
+        squares += float(((moved - after[inside]) ** 2).sum())
+        places += int(inside.sum()) * 3
+    return (squares / max(places, 1)) ** 0.5
+
+
+class Eye:
+    """VGG-19: distances between frames, and style loss."""
+
+    def __init__(self) -> None:
+        layers = tuple(dict.fromkeys((*DISTANCE_LAYERS, *STYLE_LAYERS)))
+        self.encoder = PerceptualEncoder("vgg19", layers)
+
+    @torch.no_grad()
+    def features(self, picture: np.ndarray) -> dict[str, Tensor]:
+        return self.encoder(tensor(picture))
+
+    def distance(self, one: np.ndarray, other: np.ndarray) -> float:
+        a, b = self.features(one), self.features(other)
+        unit = torch.nn.functional.normalize
+        apart = ((unit(a[layer]) - unit(b[layer])).square().sum(1).mean() for layer in DISTANCE_LAYERS)
+        return sum(map(float, apart))
+
+    def style_loss(self, picture: np.ndarray, style: Tensor) -> float:
+        one, other = (self.statistics(seen) for seen in (tensor(picture), style))
+        return sum(float(loss.mean()) for loss in moment_style_losses(one, other).values())
+
+    @torch.no_grad()
+    def statistics(self, picture: Tensor) -> StyleStatistics:
+        found = self.encoder(picture)
+        return style_statistics({layer: found[layer] for layer in STYLE_LAYERS})
+
+
+def tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).permute(2, 0, 1)[None]
+
+
+def array(picture: Tensor) -> np.ndarray:
+    return picture[0].permute(1, 2, 0).float().numpy()
+
+
+# --- parts of stability -----------------------------------------------------------------------------
+
+
+class Statistics:
+    """Paints with statistics of the norms that are frozen (share 0) or follow slowly, in float32."""
+
+    def __init__(self, stylizer: Stylizer, style: Path, share: float) -> None:
+        self.painter = TiledPainter(stylizer.styler.transformer, 4096)
+        self.parameters = stylizer.parameters_of(str(style), 256)
+        self.share = share
+        self.values: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, frame: Tensor) -> Tensor:
+        if self.values is None:
+            self.values = self.painter.find_values(frame, self.parameters)
+        elif self.share:
+            found = self.painter.find_values(frame, self.parameters)
+            self.values = torch.lerp(self.values, found, self.share)
+        return next(iter(self.painter.paint(frame, self.values)))[1]
+
+
+class Farneback:
+    """Stands where dense inverse search does."""
+
+    def calc(self, one: np.ndarray, other: np.ndarray, _: None) -> np.ndarray:
+        start = np.zeros((*one.shape, 2), np.float32)
+        return cv2.calcOpticalFlowFarneback(one, other, start, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Statistics: None as they come, else the share that is new. Filter: stability of the input."""
+
+    statistics: float | None = None
+    stability: float = 0.0
+    both_ways: bool = True
+    farneback: bool = False
+    filter: float = 0.0
+
+
+PARTS = {
+    "frame by frame": Part(),
+    "statistics smoothed (1/10 new)": Part(statistics=0.1),
+    "statistics frozen": Part(statistics=0.0),
+    "input filtered along the flow": Part(filter=0.5),
+    "flow, DIS, both ways": Part(stability=0.8),
+    "flow, DIS, one way": Part(stability=0.8, both_ways=False),
+    "flow, Farnebäck, both ways": Part(stability=0.8, farneback=True),
+    "flow and statistics frozen": Part(statistics=0.0, stability=0.8),
+    "flow and input filtered": Part(stability=0.8, filter=0.5),
+    "all three": Part(statistics=0.0, stability=0.8, filter=0.5),
+}
+
+
+class Workshop:
+    """Paints a clip in a style with any part, each frame once for all that do not change the painter."""
+
+    def __init__(self, stylizer: Stylizer, style: Path, clip: KnownClip) -> None:
+        self.stylizer, self.style, self.clip = stylizer, style, clip
+        self.known: dict[tuple[float | None, float], list[np.ndarray]] = {}
+
+    def __call__(self, part: Part) -> list[np.ndarray]:
+        key = part.statistics, part.filter
+        if key not in self.known:
+            self.known[key] = self._paint(*key)
+        if not part.stability:
+            return self.known[key]
+        steady = Stabilizer(part.stability, both_ways=part.both_ways)
+        original = flow._search
+        flow._search = (lambda: Farneback()) if part.farneback else original
+        try:
+            pairs = zip(self.clip.frames, self.known[key], strict=True)
+            return [array(steady(tensor(frame), tensor(one))) for frame, one in pairs]
+        finally:
+            flow._search = original
+
+    def _paint(self, statistics: float | None, strength: float) -> list[np.ndarray]:
+        cleaner = Stabilizer(strength)
+        frames = [tensor(frame) for frame in self.clip.frames]
+        seen = [cleaner(frame, frame) for frame in frames] if strength else frames
+        if statistics is None:
+            return [array(self.stylizer.stylize(frame, str(self.style))) for frame in seen]
+        painter = Statistics(self.stylizer, self.style, statistics)
+        return [array(painter(frame)) for frame in seen]
+
+
+def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[object]]:
+    """Rows: clip, part, warping error, its ratio, distances at 1 and 10, style loss and its ratio."""
+    stylizer, eye = Stylizer.from_pretrained(args.model), Eye()
+    for name in args.clips:
+        clip = CLIPS[name](args.frames, args.size, args.size * 4 // 3)
+        shops = [Workshop(stylizer, EXAMPLES / f"{style}.jpg", clip) for style in args.styles]
+        first: dict[str, list[float]] = {}
+        for label, part in parts.items():
+            rows: dict[str, list[float]] = {}
+            for shop in shops:
+                painted = shop(part)
+                picture = read_image(shop.style, size=args.size)
+                far = min(10, args.frames - 1)
+                chosen = range(0, args.frames - far, max(1, (args.frames - far) // args.looks))
+                found = {
+                    "error": warping_error(painted, clip),
+                    "near": mean(eye.distance(painted[i], painted[i + 1]) for i in chosen),
+                    "far": mean(eye.distance(painted[i], painted[i + far]) for i in chosen),
+                    "loss": mean(eye.style_loss(painted[i + far], picture) for i in chosen),
+                }
+                for key, value in found.items():
+                    rows.setdefault(key, []).append(value)
+            first = first or rows
+            ratios = {
+                key: [a / max(b, 1e-12) for a, b in zip(rows[key], first[key], strict=True)] for key in rows
+            }
+            yield [
+                name,
+                label,
+                *(f"{mean(rows[key]):.4f} (×{mean(ratios[key]):.2f})" for key in ("error", "near", "far")),
+                f"×{mean(ratios['loss']):.3f} (worst {max(ratios['loss']):.3f})",
+            ]
+
+
+def mean(values: Iterator[float] | Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def measure_parts(args: argparse.Namespace) -> None:
+    table(["clip", "part", *COLUMNS], measured(args, PARTS))
+
+
+def measure_stability(args: argparse.Namespace) -> None:
+    parts = {f"{amount:g}": Part(stability=amount) for amount in args.amounts}
+    table(["clip", "--stability", *COLUMNS], measured(args, parts))
+
+
+def table(head: Sequence[str], rows: Iterator[list[object]]) -> None:
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
+    for row in rows:
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+# --- pictures, speed, memory ------------------------------------------------------------------------
+
+
+def write_clips(args: argparse.Namespace) -> None:
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, make in CLIPS.items():
+        clip = make(args.frames, args.size, args.size * 4 // 3)
+        path = args.output / f"{name}.mkv"
+        write_film(path, clip.frames, 20)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def write_film(path: Path, frames: Sequence[np.ndarray], crf: int = 18, repeats: int = 1) -> None:
+    height, width = frames[0].shape[:2]
+    pictures = [as_bytes(tensor(frame)) for frame in frames]
+    info = ClipInfo(width, height, Fraction(25), Fraction(1, 25), None)
+    writer = SegmentWriter(path, info, "h264", crf, False)
+    for number in range(len(frames) * repeats):
+        writer.write(Frame(pictures[number % len(frames)], Fraction(number, 25), Fraction(1, 25)))
+    writer.close()
+
+
+def write_strip(args: argparse.Namespace) -> None:
+    """Three frames in a row, and what changed from the first to the second, eight times enlarged."""
+    stylizer = Stylizer.from_pretrained(args.model)
+    clip = foreground(args.frames, args.size, args.size * 4 // 3)
+    shop = Workshop(stylizer, EXAMPLES / f"{args.styles[0]}.jpg", clip)
+    rows = []
+    for part in (Part(), Part(stability=0.8)):
+        painted = shop(part)
+        shown = painted[-3:]
+        change = np.abs(painted[-1] - painted[-2]).mean(axis=2, keepdims=True) * 8
+        rows.append(np.concatenate([*shown, np.broadcast_to(change, shown[0].shape)], axis=1))
+    write_image(tensor(np.concatenate(rows).clip(0, 1)), args.output)
+    print(args.output)
+
+
+def measure_speed(args: argparse.Namespace) -> None:
+    """Frames a second of each way, in turns, decoding and encoding included; ratios turn by turn."""
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    stylizer, style = Stylizer.from_pretrained(args.model), str(EXAMPLES / f"{args.styles[0]}.jpg")
+    clip = pan(args.frames, args.size, args.size * 16 // 9 // 2 * 2)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source.mkv"
+        write_film(source, clip.frames)
+
+        def job(painter: VideoStylizer) -> None:
+            opened = open_clip(str(source))
+            work = VideoJob(opened, plan_output(f"{folder}/out.mp4"), Cut(Fraction(0), None), {})
+            work.prepare(overwrite=True)
+            work.run(painter)
+
+        def loop() -> None:
+            for frame in open_clip(str(source)).frames():
+                stylizer.stylize(frame.pixels, style)
+
+        ways: dict[str, Callable[[], None]] = {
+            "arbstyle video --stability 0": lambda: job(VideoStylizer(stylizer, style, stability=0)),
+            "arbstyle video (stability 0.8)": lambda: job(VideoStylizer(stylizer, style)),
+            "plain loop over Stylizer, nothing written": loop,
+            "decode and encode alone": lambda: job(VideoStylizer(stylizer, style, 0, stability=0)),
+        }
+        runs: dict[str, list[float]] = {name: [] for name in ways}
+        for repeat in range(args.repeats + 1):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way()
+                if repeat:  # the first round warms up
+                    runs[name].append(time.perf_counter() - began)
+    base = runs["arbstyle video --stability 0"]
+    rows = [
+        [
+            name,
+            f"{args.frames / statistics.median(times):.1f}",
+            f"{statistics.median([one / other for one, other in zip(times, base, strict=True)]):.2f}",
+        ]
+        for name, times in runs.items()
+    ]
+    table(["way", "frames/s", "time / stability 0"], iter(rows))
+
+
+def measure_memory(args: argparse.Namespace) -> None:
+    """Peak resident memory after each tenth of a long clip; strength 0, so that all but the network runs."""
+    repeats = max(1, int(args.minutes * 60 * 25) // args.frames)
+    frames = args.frames * repeats
+    clip = pan(args.frames, args.size, args.size * 16 // 9 // 2 * 2)
+    stylizer, style = Stylizer.from_pretrained(args.model), str(EXAMPLES / f"{args.styles[0]}.jpg")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source.mkv"
+        write_film(source, clip.frames, repeats=repeats)
+        peaks: dict[int, float] = {}
+
+        def look(done: int) -> None:
+            if done % max(1, frames // 10) == 0:
+                peaks[done] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+        work = VideoJob(open_clip(str(source)), plan_output(f"{folder}/out.mp4"), Cut(Fraction(0), None), {})
+        work.prepare()
+        work.run(VideoStylizer(stylizer, style, 0, stability=args.amounts[-1]), look)
+    table(["frames", "peak memory, GiB"], ([done, f"{peak:.3f}"] for done, peak in peaks.items()))
+
+
+MEASURES = {
+    "clips": write_clips,
+    "parts": measure_parts,
+    "stability": measure_stability,
+    "strip": write_strip,
+    "speed": measure_speed,
+    "memory": measure_memory,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("measure", choices=MEASURES)
+    parser.add_argument("--size", type=int, default=192, help="height of the clips")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--looks", type=int, default=3, help="about how many pairs of frames VGG compares")
+    parser.add_argument("--clips", nargs="+", default=["pan", "foreground"], choices=CLIPS)
+    parser.add_argument("--styles", nargs="+", default=STYLES)
+    parser.add_argument("--amounts", type=float, nargs="+", default=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/video"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--model", help="another model file than the one in the package")
+    args = parser.parse_args()
+    machine = platform.processor() or platform.machine()
+    print(json.dumps({"date": str(date.today()), "machine": machine, **vars(args)}, default=str), flush=True)
+    MEASURES[args.measure](args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

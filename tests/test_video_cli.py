@@ -1,0 +1,200 @@
+"""`arbstyle video`: the command line, and what becomes of work that is stopped in the middle."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arbstyle import Stylizer
+from arbstyle.cli import main
+from arbstyle.painting import Style
+
+av = pytest.importorskip("av")
+
+from test_video import frames_of, picture, psnr, write_film  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NIGHT, VENICE = (str(REPOSITORY / "examples" / f"painting-{name}.jpg") for name in ("night", "venice"))
+
+
+def video(*words: object) -> int:
+    return main(["video", *map(str, words)])
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return write_film(tmp_path / "film.mp4", 8, size=(32, 48))
+
+
+def test_a_film_is_painted(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    target = tmp_path / "painted.mp4"
+    assert video(film, "--style", NIGHT, "-o", target, "--stability", 0) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    painted = frames_of(target)
+    assert len(painted) == 8
+    for before, after in zip(frames_of(film), painted, strict=True):
+        assert psnr(before.pixels, after.pixels) < 25
+
+
+def test_strength_0_gives_back_the_film(film: Path, tmp_path: Path):
+    assert video(film, "--style", NIGHT, "--strength", 0, "--crf", 5, "-o", tmp_path / "same.mp4") == 0
+    for before, after in zip(frames_of(film), frames_of(tmp_path / "same.mp4"), strict=True):
+        assert psnr(before.pixels, after.pixels) > 30
+
+
+def test_styles_change_over_time(film: Path, tmp_path: Path):
+    """At both ends the transition is what each style paints alone."""
+
+    def painted(name: str, *words: object) -> list[np.ndarray]:
+        folder = tmp_path / name
+        assert video(film, *words, "--stability", 0, "-o", f"{folder}/") == 0
+        return [np.asarray(Image.open(path)).astype(float) for path in sorted(folder.iterdir())]
+
+    first, second = painted("first", "--style", NIGHT), painted("second", "--style", VENICE)
+    moving = painted("moving", "--style", NIGHT, VENICE, "--transition", "0.2-0.45")
+    to_first, to_second = (
+        [np.abs(a - b).mean() for a, b in zip(moving, ends, strict=True)] for ends in (first, second)
+    )
+    assert to_first[:3] == [0, 0, 0]
+    assert to_second[6:] == [0, 0]
+    assert all(to_first[i] > 0 and to_second[i] > 0 for i in (3, 4, 5))
+    assert painted("even", "--style", NIGHT, VENICE, "--transition", "even")[0].tolist() == first[0].tolist()
+
+
+def test_masks_and_colours(film: Path, tmp_path: Path):
+    mask = tmp_path / "mask.png"
+    left = np.zeros((32, 48), np.uint8)
+    left[:, :24] = 255
+    Image.fromarray(left).save(mask)
+    out = tmp_path / "out"
+    options = ["--mask", mask, "--keep-colors", "luminance", "--stability", 0, "--end", 0.1]
+    assert video(film, "--style", NIGHT, *options, "-o", f"{out}/") == 0
+    before, after = frames_of(film)[0].pixels.int(), frames_of(out)[0].pixels.int()
+    assert (before - after).abs()[..., 30:].max() <= 1
+    assert (before - after).abs()[..., :18].float().mean() > 3
+
+
+def test_frames_from_all_of_the_clip_refine_the_style(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    frames = [frame.pixels for frame in frames_of(film)]
+    seen: list[int] = []
+
+    def refine(self: Stylizer, style: str, photos: Sequence[Tensor], steps: int, **options: object) -> Style:
+        assert steps == 7
+        seen.extend(next(n for n, one in enumerate(frames) if torch.equal(one, photo)) for photo in photos)
+        return self.style(style)
+
+    monkeypatch.setattr(Stylizer, "refine", refine)
+    out = tmp_path / "out.mp4"
+    assert video(film, "--style", NIGHT, "--refine", 7, "--strength", 0, "-o", out) == 0
+    assert seen == [1, 3, 5, 7]
+    assert len(frames_of(out)) == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--style", NIGHT, VENICE], "2 styles for one clip"),
+        (["--style", NIGHT, "--transition", "even"], "give two or more"),
+        (["--style", NIGHT, VENICE, "--transition", "1-2", "2-3"], "change 1 times"),
+        (["--style", NIGHT, VENICE, "--transition", "5"], "expected a transition"),
+        (["--style", NIGHT, "--start", "2", "--end", "1"], "must come after"),
+        (["--style", NIGHT, "--stability", "2"], "expected a stability from 0 to 1"),
+        (["--style", NIGHT, "--rate", "10"], "--rate is for pictures"),
+        (["--style", NIGHT, "--start", "soon"], "expected a time"),
+        (["--style", "nothing.jpg"], "nothing.jpg"),
+        (["--style", NIGHT, "--crf", "70"], "expected a --crf"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], message: str
+):
+    assert video(film, *words, "-o", tmp_path / "out.mp4") == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]
+
+
+def test_the_clip_is_never_replaced(film: Path, capsys: pytest.CaptureFixture[str]):
+    assert video(film, "--style", NIGHT, "-o", film, "--overwrite") == 2
+    assert "is an input (CLIP) and would be replaced" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_told_with_the_remedy(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for module in ("av", "cv2"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            assert video(film, "--style", NIGHT, "-o", tmp_path / "out.mp4") == 2
+        assert "pip install 'arbstyle[video]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_work_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from arbstyle.video.encoding import SegmentWriter
+
+    film = write_film(tmp_path / "long.mp4", 100, size=(16, 16))
+    words = (film, "--style", NIGHT, "--strength", 0, "-o", tmp_path / "out.mp4")
+    write = SegmentWriter.write
+
+    def full(self: SegmentWriter, frame: object) -> None:
+        if self.path.name.startswith("00001"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, frame)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentWriter, "write", full)
+        assert video(*words) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+    assert video(*words, "--resume") == 0
+    assert len(frames_of(tmp_path / "out.mp4")) == 100
+
+
+def test_killed_and_interrupted_work_ends_as_if_it_had_not_been(tmp_path: Path):
+    film = write_film(tmp_path / "long.mp4", 110, size=(16, 24))
+    whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    assert video(film, "--style", NIGHT, "-o", whole) == 0
+    words = [sys.executable, "-m", "arbstyle", "video", film, "--style", NIGHT, "-o", target, "--resume"]
+    parts = tmp_path / "out.mp4.parts"
+    for sign, waited_for in ((signal.SIGKILL, "00000.tmp"), (signal.SIGINT, "00001.tmp")):
+        with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, cwd=REPOSITORY) as running:
+            deadline = time.monotonic() + 120
+            while not (parts / waited_for).exists():
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            running.send_signal(sign)
+            told = running.communicate()[1].decode()
+        assert running.returncode in (-signal.SIGKILL, 130)
+        assert not target.exists()
+    assert "the same command with --resume goes on from here" in told
+    assert (parts / "00000.segment").exists()
+    assert video(film, "--style", NIGHT, "-o", target, "--resume") == 0
+    assert target.read_bytes() == whole.read_bytes()
+    assert not parts.exists()
+
+
+def test_a_folder_of_pictures_becomes_a_film(tmp_path: Path):
+    for number in range(4):
+        Image.fromarray(picture(number, 24, 32)).save(tmp_path / f"{number}.png")
+    words = ("--style", NIGHT, "--rate", 10, "--stability", 0)
+    assert video(tmp_path, *words, "-o", tmp_path.parent / "folder.mp4", "--overwrite") == 0
+    times = [frame.time for frame in frames_of(tmp_path.parent / "folder.mp4")]
+    assert [float(time) for time in times] == [0, 0.1, 0.2, 0.3]

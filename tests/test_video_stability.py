@@ -1,0 +1,170 @@
+"""Stability: motion that is known, what is carried along, cuts, and what painting goes on from."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arbstyle import ArbstyleError
+from arbstyle.video.cuts import CutDetector
+
+cv2 = pytest.importorskip("cv2")
+
+from arbstyle.video.flow import Motion, View  # noqa: E402
+from arbstyle.video.stability import Stabilizer  # noqa: E402
+
+CLIPS: dict[str, Any] = runpy.run_path(
+    str(Path(__file__).resolve().parent.parent / "benchmarks" / "video.py"), run_name="benchmark"
+)
+HEIGHT, WIDTH = 96, 128
+tensor, warping_error = CLIPS["tensor"], CLIPS["warping_error"]
+
+
+@pytest.fixture(scope="module")
+def pan() -> Any:
+    return CLIPS["pan"](10, HEIGHT, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def foreground() -> Any:
+    return CLIPS["foreground"](10, HEIGHT, WIDTH)
+
+
+def flickering(clip: Any, amount: float = 0.1) -> list[np.ndarray]:
+    """A painter's answer to a clip: the frames, brighter and darker at random, with strokes of their own."""
+    generator = np.random.default_rng(0)
+    strokes = [cv2.blur(generator.normal(0, 1, frame.shape), (3, 3)) for frame in clip.frames]
+    return [
+        (frame * 0.8 + 0.1 + amount * stroke).clip(0, 1).astype(np.float32)
+        for frame, stroke in zip(clip.frames, strokes, strict=True)
+    ]
+
+
+def steadied(clip: Any, painted: list[np.ndarray], stability: float = 0.8) -> list[np.ndarray]:
+    steady = Stabilizer(stability)
+    return [
+        CLIPS["array"](steady(tensor(frame), tensor(one)))
+        for frame, one in zip(clip.frames, painted, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["pan", "foreground"])
+def test_clips_of_known_flow_are_what_they_say(name: str, request: pytest.FixtureRequest):
+    clip = request.getfixturevalue(name)
+    assert warping_error(clip.frames, clip) == 0
+    assert warping_error(clip.frames[::-1], clip) > 0.01
+
+
+def test_motion_of_a_pan_is_found(pan: Any):
+    motion = Motion(View(pan.frames[4]), View(pan.frames[3]))
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    error = np.linalg.norm(motion.places - np.stack([x, y], axis=-1) - pan.flows[3], axis=2)
+    inner = error[8:-8, 8:-8]
+    assert np.median(inner) < 0.1
+    assert motion.trust[8:-8, 8:-8].mean() > 0.9
+    warped = motion.warp(pan.frames[3])
+    assert np.abs(warped - pan.frames[4])[8:-8, 8:-8].mean() < 0.01
+
+
+def test_what_comes_into_view_is_not_trusted():
+    texture = cv2.blur(np.random.default_rng(0).random((110, 150, 3), np.float32), (3, 3))
+    before, now = texture[:HEIGHT, :WIDTH], texture[4 : 4 + HEIGHT, 6 : 6 + WIDTH]
+    trust = Motion(View(now), View(before)).trust
+    assert trust[:-8, :-10].mean() > 0.9
+    assert max(trust[:, -5:].mean(), trust[-3:].mean()) < 0.2
+
+
+def test_what_is_uncovered_is_not_trusted_where_it_differs(foreground: Any):
+    for number in range(1, 10):
+        now, before = foreground.frames[number], foreground.frames[number - 1]
+        motion = Motion(View(now), View(before))
+        wrong = np.abs(motion.warp(before) - now).max(axis=2) > 0.3
+        assert motion.trust[wrong].mean() < 0.5
+
+
+@pytest.mark.parametrize("name", ["pan", "foreground"])
+def test_flicker_becomes_a_third_and_contrast_stays(name: str, request: pytest.FixtureRequest):
+    clip = request.getfixturevalue(name)
+    painted = flickering(clip)
+    steady = steadied(clip, painted)
+    assert warping_error(steady, clip) < warping_error(painted, clip) / 3
+    contrast = [cv2.Laplacian(frames[-1], cv2.CV_32F).std() for frames in (steady, painted)]
+    assert contrast[0] > 0.6 * contrast[1]
+
+
+def test_no_ghost_where_something_was(foreground: Any):
+    """Where the still background is uncovered, it looks as painted, not as what covered it."""
+    painted = [frame.copy() for frame in foreground.frames]
+    steady = steadied(foreground, painted)
+    for number in range(2, 10):
+        uncovered = np.abs(painted[number] - painted[number - 1]).max(axis=2) > 0.3
+        assert np.abs(steady[number] - painted[number])[uncovered].mean() < 0.06
+
+
+def test_stability_0_changes_nothing(pan: Any):
+    painted = flickering(pan)
+    for one, other in zip(painted, steadied(pan, painted, 0), strict=True):
+        assert np.allclose(one, other, atol=1e-6)
+
+
+def test_more_stability_is_stiller(pan: Any):
+    painted = flickering(pan)
+    errors = [warping_error(steadied(pan, painted, amount), pan) for amount in (0, 0.4, 0.8)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_nothing_is_carried_over_a_cut(pan: Any, foreground: Any):
+    clip = CLIPS["cut"](10, HEIGHT, WIDTH)
+    painted = flickering(clip)
+    steady = steadied(clip, painted)
+    assert np.allclose(steady[5], painted[5], atol=1e-6)
+    assert not np.array_equal(steady[4], painted[4])
+    detector = CutDetector()
+    assert [detector(tensor(frame)) for frame in clip.frames] == [n in (0, 5) for n in range(10)]
+
+
+def test_motion_and_light_are_no_cuts(pan: Any, foreground: Any):
+    fading = [frame * (0.5 + 0.05 * number) for number, frame in enumerate(pan.frames)]
+    for frames in (pan.frames, foreground.frames, fading):
+        detector = CutDetector()
+        assert [detector(tensor(frame)) for frame in frames] == [True] + [False] * 9
+
+
+def test_painting_goes_on_from_a_state_exactly(pan: Any):
+    painted = flickering(pan)
+    whole = steadied(pan, painted)
+    first, second = Stabilizer(0.8), Stabilizer(0.8)
+    for number in range(5):
+        first(tensor(pan.frames[number]), tensor(painted[number]))
+    second.restore({name: value.clone() for name, value in first.state().items()})
+    for number in range(5, 10):
+        result = second(tensor(pan.frames[number]), tensor(painted[number]))
+        assert np.array_equal(CLIPS["array"](result), whole[number])
+    first.reset()
+    assert first.state() == {}
+
+
+def test_frames_of_another_size_begin_anew(pan: Any):
+    steady = Stabilizer(0.8)
+    steady(tensor(pan.frames[0]), tensor(pan.frames[0]))
+    small = torch.rand(1, 3, 40, 20)
+    assert torch.equal(steady(small, small), small)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (2, 2)])
+def test_tiny_frames(size: tuple[int, int]):
+    steady = Stabilizer(0.8)
+    for _ in range(3):
+        frame = torch.rand(1, 3, *size)
+        assert steady(frame, frame).shape == frame.shape
+
+
+@pytest.mark.parametrize("stability", [-0.1, 1.1, float("nan")])
+def test_stability_out_of_range(stability: float):
+    with pytest.raises(ArbstyleError, match="from 0 to 1"):
+        Stabilizer(stability)
