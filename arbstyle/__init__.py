@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from arbstyle.optimization import optimize
     from arbstyle.painting import Style, Stylizer
     from arbstyle.perception import PerceptualLoss
+    from arbstyle.video import VideoStylizer
 
 __version__ = "0.1.0"
 
@@ -40,7 +41,7 @@ _EXPORTS = {  # public name → package that defines it
     "StyleEncoder": "networks",
     "Stylizer": "painting",
     "TransformerNetwork": "networks",
-    "VideoStylizer": "video.stylizer",
+    "VideoStylizer": "video",
     "load_styler": "networks",
     "optimize": "optimization",
 }

@@ -5,3 +5,7 @@
 - :mod:`~arbstyle.video.writing`: where they go;
 - :mod:`~arbstyle.video.job`: one clip from file to file, which can be interrupted and resumed.
 """
+
+from arbstyle.video.stylizer import VideoStylizer
+
+__all__ = ["VideoStylizer"]
