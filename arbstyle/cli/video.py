@@ -186,8 +186,11 @@ def _painter(
     styles: Sequence[str | Style] = names
     if painting.refine is not None:
         photos = [frame.pixels for frame in clip.sample(REFINE_FRAMES, cut.start, cut.end)]
-        options = {"style_size": painting.style_size, "vgg_weights": machine.vgg_weights}
-        styles = [stylizer.refine(name, photos, painting.refine, **options) for name in names]
+        steps, size, weights_of_vgg = painting.refine, painting.style_size, machine.vgg_weights
+        styles = [
+            stylizer.refine(name, photos, steps, style_size=size, vgg_weights=weights_of_vgg)
+            for name in names
+        ]
     return VideoStylizer(
         stylizer,
         styles,
