@@ -140,6 +140,22 @@ def test_a_picture_keeps_its_bits_when_others_come_and_go(photos: Path, painting
     assert contents(tmp_path / "few") == {"dogs/c.webp": contents(tmp_path / "all")["dogs/c.webp"]}
 
 
+def test_batches_of_one_size_paint_what_single_pictures_are(paintings: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for number in range(7):
+        noise((48, 40 + 8 * (number % 2)), number).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "broken.png").touch()
+    options: Any = {"strength": (0.4, 1.0), "precision": "fp32", "keep_colors": "luminance"}
+    alone = restyle(tmp_path / "in", paintings, tmp_path / "alone", **options)
+    together = restyle(tmp_path / "in", paintings, tmp_path / "together", batch=3, **options)
+    assert manifest(alone) == manifest(together)
+    for number in range(7):
+        one, many = (
+            np.asarray(Image.open(tmp_path / name / f"{number}.png"), int) for name in ("alone", "together")
+        )
+        assert np.abs(one - many).max() <= 1
+
+
 def test_a_broken_picture_and_a_broken_style_cost_only_themselves(
     photos: Path, paintings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -312,6 +328,7 @@ def test_killed_workers_and_a_killed_command_lose_nothing(paintings: Path, tmp_p
         (["{photos}", "--per-image", "0"], "at least 1, got 0"),
         (["{photos}", "--workers", "0"], "at least 1, got 0"),
         (["{photos}", "--quality", "0"], "from 1 to 100"),
+        (["{photos}", "--batch", "0"], "at least 1, got 0"),
         (["{photos}", "--key", "name"], "is none; leave it out"),
         (["{photos}", "--styles", "missing"], "no file or folder 'missing'"),
         (["{photos}", "--device", "abacus"], "expected a device"),

@@ -80,12 +80,14 @@ class Machines(ModelOptions):
 
     Attributes:
         precision: auto is bf16 on a CPU made for it, else fp32.
+        batch: pictures of one size that are painted at once (default: 16 on a GPU, else 1).
         engine: processes of this machine, or Ray on any number of machines.
         address: of a Ray cluster: HOST:PORT, or auto (default: start Ray here).
         workers: processes of one thread (default: one a core, or a GPU).
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    batch: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str = ""
     workers: int | None = None
@@ -146,6 +148,7 @@ def dataset(
         model=machines.model,
         device=machines.device,
         precision=machines.precision,
+        batch=machines.batch,
         vgg_weights=machines.vgg_weights,
     )
     with tqdm(unit="picture", dynamic_ncols=True, smoothing=0.05) as bar:

@@ -23,7 +23,7 @@ from arbstyle.restyling.folders import Folder, check_distinct
 from arbstyle.restyling.forms import PART_SIZES, Form, form_of, open_input, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine
 from arbstyle.restyling.parts import Part, picture_suffix, result_name
-from arbstyle.restyling.restyler import Recipe, result_suffix
+from arbstyle.restyling.restyler import GPU_BATCH, Recipe, result_suffix
 from arbstyle.restyling.styles import StyleFile, StyleTable, StyleWorker, find_style_files
 from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
 
@@ -147,7 +147,9 @@ def plan(
     check_output_path(notes / "x", None)
     device = engine.device(recipe.pop("device", "auto"))
     precision = _PRECISIONS[choose_dtype(recipe.pop("precision", "auto"), torch.device(device))]
-    settled = Recipe(styles=str(notes), device=device, precision=precision, **_absolute(recipe))
+    if recipe.get("batch") is None:
+        recipe["batch"] = GPU_BATCH if device.startswith("cuda") else 1
+    settled = Recipe(str(notes), device=device, precision=precision, **_absolute(recipe))
     _check(settled, part_size)
     files = find_style_files(styles)
     description = {
@@ -205,6 +207,7 @@ def _check(recipe: Recipe, part_size: int | None) -> None:
         ("copies a picture", recipe.per_image, 1),
         ("a size", recipe.size, 16),
         ("a part size", part_size, 1),
+        ("a batch", recipe.batch, 1),
     ):
         if value is not None and value < least:
             raise ArbstyleError(f"expected {name} of at least {least}, got {value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, from_pil, resize, to_pil
 from arbstyle.painting import Stylizer
+from arbstyle.painting.each import stylize_each
 from arbstyle.restyling.draw import Draw, draw
 from arbstyle.restyling.styles import StyleTable
 
@@ -27,7 +29,7 @@ ALIASES = {".jpeg": ".jpg", ".jfif": ".jpg", ".jpe": ".jpg", ".tiff": ".tif"}
 _KEPT_NAMES = {*ENCODERS, ".jpeg", ".tiff"}
 _SUFFIXES = {encoder: suffix for suffix, encoder in ENCODERS.items()}
 
-BATCH = 16
+GPU_BATCH = 16
 """Pictures of one size that a GPU paints at once. On a CPU one is as fast."""
 
 
@@ -46,6 +48,7 @@ class Recipe:
         keep_colors: ``luminance`` keeps the picture's colours.
         format: ``same`` as the picture.
         quality: of JPEG and WebP, 1 to 100.
+        batch: pictures of one size that are painted at once.
         device, precision: as for :class:`~arbstyle.Stylizer`; ``auto`` may differ from machine to machine.
         vgg_weights: for models that contain a VGG.
     """
@@ -60,6 +63,7 @@ class Recipe:
     keep_colors: KeepColors = "none"
     format: Format = "same"
     quality: int = 95
+    batch: int = 1
     device: str = "auto"
     precision: str = "auto"
     vgg_weights: str | None = None
@@ -139,45 +143,51 @@ class Restyler:
     def paint(self, requests: Sequence[Request]) -> list[Painted | ArbstyleError]:
         """Paint; a picture that cannot be read gives its error instead.
 
-        A picture's bits do not depend on the others: a CPU paints one after the other.
+        Alone, a picture's bits do not depend on the others. In batches they may, by a rounding.
         """
         results: list[Painted | ArbstyleError] = [ArbstyleError("not painted")] * len(requests)
-        for numbers in self._batches(requests):
-            for number, result in zip(
-                numbers, self._paint_batch([requests[n] for n in numbers]), strict=True
-            ):
-                results[number] = result
+        for numbers in self._buckets(requests):
+            photos: dict[int, tuple[torch.Tensor, str]] = {}
+            for number in numbers:
+                try:
+                    photos[number] = self._decode(requests[number])
+                except ArbstyleError as error:
+                    results[number] = error
+            draws = [requests[number].draw for number in photos]
+            painted = self._stylize([photo for photo, _ in photos.values()], draws)
+            for (number, (_, suffix)), pixels in zip(photos.items(), painted, strict=True):
+                results[number] = Painted(encode(pixels, suffix, self.recipe.quality), suffix)
         return results
 
-    def _batches(self, requests: Sequence[Request]) -> Iterable[list[int]]:
-        if self.stylizer.device.type == "cpu":
+    def _buckets(self, requests: Sequence[Request]) -> Iterable[list[int]]:
+        """Numbers of requests whose pictures are of one size, so that batches are full."""
+        batch = self.recipe.batch
+        if batch == 1:
             return ([number] for number in range(len(requests)))
         buckets = defaultdict(list)
         for number, request in enumerate(requests):
             buckets[_size_in_header(request.data)].append(number)
         return (
-            numbers[start : start + BATCH]
+            numbers[start : start + batch]
             for numbers in buckets.values()
-            for start in range(0, len(numbers), BATCH)
+            for start in range(0, len(numbers), batch)
         )
 
-    def _paint_batch(self, requests: Sequence[Request]) -> list[Painted | ArbstyleError]:
-        results: list[Painted | ArbstyleError] = []
-        for request in requests:
-            try:
-                photo, suffix = self._decode(request)
-                painted = self.stylizer.stylize(
-                    photo,
-                    self.styles.style(request.draw.style),
-                    request.draw.strength,
-                    keep_colors=self.recipe.keep_colors,
-                    style_size=self.recipe.style_size,
-                    seed=request.draw.seed,
+    def _stylize(self, photos: Sequence[torch.Tensor], draws: Sequence[Draw]) -> list[torch.Tensor]:
+        styles = [self.styles.style(draw.style) for draw in draws]
+        options: Any = {"keep_colors": self.recipe.keep_colors, "style_size": self.recipe.style_size}
+        # Orientation in EXIF can make equal sizes differ.
+        if len(photos) > 1 and len({photo.shape for photo in photos}) == 1:
+            strengths, seeds = [draw.strength for draw in draws], [draw.seed for draw in draws]
+            with suppress(torch.cuda.OutOfMemoryError):
+                painted = stylize_each(
+                    self.stylizer, torch.cat(list(photos)), styles, strengths, seeds, **options
                 )
-                results.append(Painted(encode(painted, suffix, self.recipe.quality), suffix))
-            except ArbstyleError as error:
-                results.append(error)
-        return results
+                return list(painted.split(1))
+        return [
+            self.stylizer.stylize(photo, style, draw.strength, seed=draw.seed, **options)
+            for photo, style, draw in zip(photos, styles, draws, strict=True)
+        ]
 
     def _decode(self, request: Request) -> tuple[torch.Tensor, str]:
         """Bytes 1×3×H×W, and the result's suffix."""

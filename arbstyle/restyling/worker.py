@@ -112,7 +112,8 @@ class PartWorker:
                 record = {**restyler.record(key, draw), "status": "done", "error": "", "output": ""}
                 records.append(record)
                 place = None
-                if isinstance(output, FolderPart) and wanted:
+                # In a batch, bits may depend on the others: then all of a part are painted together again.
+                if isinstance(output, FolderPart) and wanted and restyler.recipe.batch == 1:
                     place = output.existing(result_name(name, draw.copy, copies, wanted), labels[row])
                 if place is not None:
                     record["output"] = place
