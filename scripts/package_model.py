@@ -2,9 +2,11 @@
 
     python scripts/package_model.py
 
-writes the ONNX graphs beside the model, which take their weights from its file, and the codes of the
-gallery's styles, from the pictures in their files. Run it whenever arbstyle/assets/arbstyle.safetensors has
-changed; tests fail until then. To put another work in the public domain into the gallery:
+writes the ONNX graphs beside the model, which take their weights from its file; the codes of the gallery's
+styles, from the pictures in their files; and a sheet of them for the documents. Run it whenever
+arbstyle/assets/arbstyle.safetensors has changed; tests fail until then.
+
+To put another work in the public domain into the gallery:
 
     python scripts/package_model.py add woodcut picture.jpg --artist "Katsushika Hokusai" \\
         --title "Fine Wind, Clear Morning" --year "about 1831" --technique "woodblock print"
@@ -17,12 +19,14 @@ import json
 from pathlib import Path
 
 from arbstyle import Stylizer
+from arbstyle.cli import main as main_command
 from arbstyle.images import atomic_path, fit_into, read_image, to_pil
 from arbstyle.onnx.export import export_onnx
 from arbstyle.painting.gallery import SUFFIX, gallery_files
 from arbstyle.painting.style_file import Style
 
-ASSETS = Path(__file__).resolve().parent.parent / "arbstyle" / "assets"
+REPOSITORY = Path(__file__).resolve().parent.parent
+ASSETS = REPOSITORY / "arbstyle" / "assets"
 GALLERY = ASSETS / "gallery"
 SIDES = 288, 400
 """Height and width that a picture of the gallery is reduced to fit into, either way round."""
@@ -49,6 +53,11 @@ def main() -> None:
         print(path)
     for name, path in gallery_files().items():
         print(renew(stylizer, name, path))
+    photo, sheet = (
+        REPOSITORY / "examples" / "photo-pagoda.jpg",
+        REPOSITORY / "docs" / "images" / "gallery.webp",
+    )
+    main_command(["styles", str(photo), "--size", "150", "--overwrite", "-o", str(sheet)])
 
 
 def add_work(stylizer: Stylizer, name: str, picture: str, facts: dict[str, str]) -> Path:

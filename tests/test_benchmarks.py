@@ -33,6 +33,7 @@ FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY 
         (["stylize", "load", "--repeats", "1"], "loading, s"),
         (["stylize", "identity", *FOLDERS, "--pairs", "1", "--size", "64"], "lowest, dB"),
         (["stylize", "tiles", *FOLDERS, "--pairs", "1", "--size", "96", "--tiles", "64"], "fp32, "),
+        (["start", "--size", "64", "--repeats", "1"], "`arbstyle stylize --backend torch`"),
         (["compositing", "--solvers", "arbstyle", "--megapixels", "0.01", "--one"], "error inside, /255"),
         (
             ["refine", *FOLDERS, "--pairs", "1", "--size", "48", "--steps", "1", "--most", "2"],
@@ -53,7 +54,7 @@ def test_runs(
     capsys: pytest.CaptureFixture[str],
 ):
     program = REPOSITORY / "benchmarks" / f"{words[0]}.py"
-    folder = [] if words[0] in ("stylize", "compositing") else ["--output", str(tmp_path)]
+    folder = [] if words[0] in ("stylize", "start", "compositing") else ["--output", str(tmp_path)]
     monkeypatch.setenv("ARBSTYLE_VGG19", "random")
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests that follow
     monkeypatch.setattr(sys, "argv", [str(program), *words[1:], *folder])

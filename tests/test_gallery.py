@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,13 @@ def test_refined_and_kept_under_its_name(folder: Path, stylizer: Stylizer, vgg19
     )
     assert refined.name == "woodcut"
     assert refined.parameters is not None
+
+
+def test_commands_of_the_page(folder: Path):
+    page = (EXAMPLES.parent / "docs" / "gallery.md").read_text(encoding="utf-8")
+    block = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", page, re.DOTALL)[0]
+    shutil.copytree(EXAMPLES, "examples")
+    for line in block.splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "arbstyle"
+        assert main(words) == 0, line

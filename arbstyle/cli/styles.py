@@ -71,7 +71,7 @@ def _paint_sheet(photo: str, output: Path, size: int, overwrite: bool, options: 
     paint = _painter(photo, size, options)
     bar = tqdm(gallery_files(), unit="style", disable=None, leave=False, file=sys.stderr)
     sheet = gallery_sheet({name: paint(name) for name in bar})
-    return write_array(sheet, output)
+    return write_array(sheet, output, quality=85)
 
 
 def _painter(photo: str, size: int, options: ModelOptions) -> Callable[[str], Image.Image]:

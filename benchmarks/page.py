@@ -1,0 +1,69 @@
+"""What the page in the browser takes to load, and to paint a square photo, in headless Chromium.
+
+python benchmarks/page.py --size 512 --chromium /usr/bin/chromium
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from playwright.sync_api import Page, sync_playwright
+
+from arbstyle.web import collect_site, make_server
+
+PHOTO = Path(__file__).resolve().parent.parent / "examples" / "photo-astronaut.jpg"
+
+
+def seconds_to_paint(page: Page, style: str) -> float:
+    """From the click on a style to the picture."""
+    page.evaluate("delete document.documentElement.dataset.painted")
+    start = time.perf_counter()
+    page.check(f"#first input[value={style}]", force=True)
+    page.wait_for_selector("html[data-painted]")
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=512, help="side of the photo")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    args = parser.parse_args()
+    server = make_server(collect_site(), port=0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        photo = Path(folder, "photo.png")
+        ImageOps.fit(Image.open(PHOTO), (args.size, args.size)).save(photo)
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        start = time.perf_counter()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+        page.wait_for_selector("html[data-ready]")
+        page.wait_for_selector("#first input:checked", state="attached")
+        loading = time.perf_counter() - start
+        page.set_input_files("#photo", str(photo))
+        page.wait_for_selector("html[data-painted]")
+        first = time.perf_counter() - start - loading
+        times = [seconds_to_paint(page, ("ink", "woodcut")[i % 2]) for i in range(args.repeats)]
+        threads = page.evaluate("navigator.hardwareConcurrency")
+        browser.close()
+    server.shutdown()
+    print(f"{args.size}×{args.size} pixels, {threads} cores, {platform.machine()}, {date.today()}\n")
+    print("| page | s |\n|---|---|")
+    print(f"| loaded, from this machine | {loading:.1f} |\n| first picture | {first:.1f} |")
+    print(f"| another style, median of {args.repeats} | {statistics.median(times):.2f} |")
+
+
+if __name__ == "__main__":
+    main()

