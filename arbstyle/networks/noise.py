@@ -158,7 +158,8 @@ class ConditionalNoise(ConditionalSite):
         )
         amplitudes = (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
         if amplitudes.shape[3:] == (1, 1):
-            rows = noise.permute(0, 2, 3, 1).to(amplitudes.dtype) @ amplitudes[..., 0, 0].transpose(1, 2)[:, None]
+            weights = amplitudes[..., 0, 0].transpose(1, 2)[:, None]
+            rows = noise.permute(0, 2, 3, 1).to(amplitudes.dtype) @ weights
             added = rows.permute(0, 3, 1, 2)  # channel by channel, as the features are
         else:
             added = (noise[:, None] * amplitudes).sum(dim=2)
