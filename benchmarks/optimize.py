@@ -6,6 +6,7 @@ python benchmarks/optimize.py transfer        # from the content and from noise
 python benchmarks/optimize.py optimizers
 python benchmarks/optimize.py overhead
 python benchmarks/optimize.py scales
+python benchmarks/optimize.py precision
 
 All on the pictures in examples/, with VGG-19 weights from ARBSTYLE_VGG19 or torchvision. Where times count,
 the contenders take turns within one run, because a machine's speed drifts.
@@ -294,6 +295,31 @@ def scales(args: argparse.Namespace) -> None:
         report.add(row)
 
 
+def precision(args: argparse.Namespace) -> None:
+    """Final loss and time of all processor threads, with most evaluations in bf16 against all in float32."""
+    report = Report(args, f"{args.photo}, {args.size} px, {args.steps} evaluations from the content")
+    photo = example(args.photo, args.size)
+    for painting in args.paintings:
+        losses, seconds = {}, {}
+        for name in ("fp32", "bf16"):
+            start = time.process_time()
+            result = optimize(photo, example(painting, args.size), steps=args.steps, precision=name)
+            seconds[name] = time.process_time() - start
+            losses[name] = result.best.total
+            report.picture(result, f"{painting}-{name}")
+        report.add(
+            {
+                "painting": painting,
+                "loss, float32": f"{losses['fp32']:.5f}",
+                "loss, bf16": f"{losses['bf16']:.5f}",
+                "ratio": f"{losses['bf16'] / losses['fp32']:.4f}",
+                "CPU, s, float32": f"{seconds['fp32']:.1f}",
+                "CPU, s, bf16": f"{seconds['bf16']:.1f}",
+                "ratio of times": f"{seconds['bf16'] / seconds['fp32']:.2f}",
+            }
+        )
+
+
 def main() -> None:
     """Parse the command line and run one benchmark."""
     parser = argparse.ArgumentParser(
@@ -326,6 +352,7 @@ def main() -> None:
     options = command(scales, 512, 60)
     options.add_argument("--job", choices=("transfer", "texture"), default="transfer")
     options.add_argument("--init", default="content")
+    command(precision, 192, 300)
 
     args = parser.parse_args()
     args.run(args)

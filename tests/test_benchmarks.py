@@ -23,6 +23,7 @@ FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY 
         (["optimize", "texture", *QUICK], "white-noise"),
         (["optimize", "transfer", *QUICK], "white-noise"),
         (["optimize", "optimizers", *QUICK, "--learning-rates", "0.1"], "Adam 0.1, pixels"),
+        (["optimize", "precision", *QUICK], "ratio of times"),
         (["optimize", "overhead", "--sizes", "48", "--repeats", "2"], "48×48"),
         (
             ["optimize", "scales", "--size", "128", "--steps", "3", "--job", "texture", "--init", "noise"],

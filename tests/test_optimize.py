@@ -99,9 +99,12 @@ def test_jobs_lower_their_loss_within_the_budget(job: str, optimizer):
     )
 
 
-def test_best_is_the_loss_of_the_picture_that_is_returned():
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_best_is_the_loss_of_the_picture_that_is_returned(precision):
+    """In float32, whatever most evaluations were in."""
     content, style = picture(), picture(seed=1)
-    result = paint(content, style, content_weight=3.0, style_weight=0.5, tv_weight=2.0)
+    weights = {"content_weight": 3.0, "style_weight": 0.5, "tv_weight": 2.0}
+    result = paint(content, style, **weights, precision=precision)
     encoder = PerceptualEncoder("vgg19", ["relu1_1", "relu2_1"], weights="random", normalize_filters=False)
     loss = PerceptualLoss(
         encoder,
@@ -120,6 +123,28 @@ def test_best_is_the_loss_of_the_picture_that_is_returned():
     )
     assert result.best.shares()["content/relu2_1"] == pytest.approx(1)
     assert result.best.shares() == pytest.approx(terms.shares(), rel=1e-3)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_bf16_is_for_all_evaluations_but_the_last_tenth(scales: int, monkeypatch: pytest.MonkeyPatch):
+    computed: list[tuple[torch.dtype, int]] = []
+    forward = PerceptualEncoder.forward
+
+    def watch(self: PerceptualEncoder, images: Tensor) -> dict[str, Tensor]:
+        features = forward(self, images)
+        if images.requires_grad:
+            computed.append((features["relu2_1"].dtype, images.shape[-1]))
+        return features
+
+    monkeypatch.setattr(PerceptualEncoder, "forward", watch)
+    content, style = picture(), picture(seed=1)
+    in_bf16 = paint(content, style, steps=40, scales=scales, precision="bf16")
+    each = 40 // scales
+    expected = ([torch.bfloat16] * (each - each // 10) + [torch.float32] * (each // 10)) * scales
+    assert [dtype for dtype, _ in computed] == expected
+    assert len(in_bf16.history) == 40
+    in_float32 = paint(content, style, steps=40, scales=scales)
+    assert in_bf16.best.total == pytest.approx(in_float32.best.total, rel=0.1)
 
 
 def test_same_seed_same_picture():
@@ -284,6 +309,7 @@ def test_no_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
         ({"seed": -1}, "seed"),
         ({"optimizer": "sgd"}, "lbfgs or adam"),
         ({"basis": "wavelets"}, "fourier or pixels"),
+        ({"precision": "fp16"}, "auto or fp32 or bf16"),
         ({"style_statistic": "median"}, "gram, moments, both"),
         ({"device": "abacus"}, "a device .* got 'abacus'"),
         ({"content_weight": 0.0, "style_weight": 0.0}, "nothing to optimise"),

@@ -68,6 +68,11 @@ class Canvas(nn.Module):
         self.values.copy_(values / self.unit)
 
     @torch.no_grad()
+    def restore(self, values: Tensor) -> None:
+        """Set the values to what they once were."""
+        self.values.copy_(values)
+
+    @torch.no_grad()
     def randomize(self, seed: int) -> None:
         """Set the values to noise, which is white in the `pixels` basis and cloudy in the `fourier` one."""
         noise = torch.randn(self.values.shape, generator=torch.Generator().manual_seed(seed))

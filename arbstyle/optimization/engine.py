@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from arbstyle.devices import choose_dtype
 from arbstyle.errors import ArbstyleError, memory_for
 from arbstyle.images import resize
 from arbstyle.optimization.canvas import Canvas
@@ -28,9 +29,13 @@ from arbstyle.optimization.history import Optimized, RecordCallback, Stop
 from arbstyle.optimization.inputs import Inputs, build_loss, read_inputs, style_at
 from arbstyle.optimization.search import NonFiniteLossError, Objective, minimize
 from arbstyle.optimization.settings import Optimizer, Settings, SettingsChanges, Source
+from arbstyle.perception import Targets
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+FULL_PRECISION_PART = 0.1
+"""Of the evaluations, at the end of each scale, where they are faster in a reduced precision."""
 
 FIRST_STEP = 0.02
 """Mean change of a canvas value in L-BFGS' first step."""
@@ -107,9 +112,25 @@ def _paint(inputs: Inputs, objective: Objective, settings: Settings) -> Stop:
             canvas.set_picture(resize(start, size))
         content = None if inputs.content is None else resize(inputs.content, size)
         styles = [style_at(style, size, inputs, settings) for style in inputs.styles]
-        objective.begin(canvas, objective.loss.targets(content, styles, settings.style_weights), budget)
-        converged = minimize(objective, settings)
+        targets = objective.loss.targets(content, styles, settings.style_weights)
+        converged = _search(objective, canvas, targets, budget, settings)
     return "converged" if converged else "finished"
+
+
+def _search(objective: Objective, canvas: Canvas, targets: Targets, budget: int, settings: Settings) -> bool:
+    """Spend a scale's budget, most of it in the reduced precision; true if there was no way down any more.
+
+    Losses of different precision don't compare, so the search in float32 begins anew, where the other's best
+    picture is.
+    """
+    dtype = choose_dtype(settings.precision, canvas.values.device)
+    last = len(objective.history) + budget
+    if dtype != torch.float32 and budget > 1:
+        objective.begin(canvas, targets, budget - math.ceil(budget * FULL_PRECISION_PART), dtype)
+        minimize(objective, settings)
+        canvas.restore(objective.best_values)
+    objective.begin(canvas, targets, last - len(objective.history))
+    return minimize(objective, settings)
 
 
 def _unit(size: tuple[int, int], optimizer: Optimizer) -> float:

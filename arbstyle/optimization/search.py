@@ -74,10 +74,13 @@ class Objective:
     def left(self) -> int:
         return self.steps - len(self.history)
 
-    def begin(self, canvas: Canvas, targets: Targets, budget: int) -> None:
-        """Turn to another scale, with a budget of evaluations; `best` stays until its first one."""
+    def begin(
+        self, canvas: Canvas, targets: Targets, budget: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Turn to another scale or precision, with a budget of evaluations; `best` stays until the first."""
         self.canvas = canvas
         self.targets = targets
+        self.dtype = dtype
         self.last = len(self.history) + budget
         self.lowest = math.inf
         self.factor: float | None = None
@@ -87,7 +90,8 @@ class Objective:
             raise BudgetSpentError
         self.canvas.zero_grad()
         image = self.canvas()
-        terms = self.loss(image, self.targets)
+        with torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            terms = self.loss(image, self.targets)
         evaluation = self._read_off(terms, image)
         if self.factor is None:
             self.factor = LOSS_AT_START / evaluation.total if evaluation.total else 1.0
@@ -97,6 +101,7 @@ class Objective:
         if evaluation.total < self.lowest:
             self.lowest = evaluation.total
             self.best = evaluation, image.detach()
+            self.best_values = self.canvas.values.detach().clone()
         if self.callback is not None:
             self.callback(evaluation, image.detach())
         return objective.detach()
