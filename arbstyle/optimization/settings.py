@@ -136,3 +136,4 @@ class SettingsChanges(TypedDict, total=False):
     normalize_filters: bool
     seed: int
     device: str
+    precision: Precision
