@@ -161,6 +161,14 @@ def test_refined_and_kept_under_its_name(folder: Path, stylizer: Stylizer, vgg19
     assert refined.parameters is not None
 
 
+def test_optimisation_takes_the_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, quick_calibration: None
+):
+    monkeypatch.setenv("ARBSTYLE_VGG19", "random")
+    assert main(["optimize", "--style", "woodcut", "--size", "48", "--steps", "1", "-o", "texture.png"]) == 0
+    assert max(Image.open("texture.png").size) == 48
+
+
 def test_commands_of_the_page(folder: Path):
     page = (EXAMPLES.parent / "docs" / "gallery.md").read_text(encoding="utf-8")
     block = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", page, re.DOTALL)[0]

@@ -79,8 +79,8 @@ def optimize(
 
     Args:
         content: photos to repaint, one by one: files, folders, patterns such as 'in/*.jpg'.
-        style: style pictures, likewise, mixed into one style; with weights, as in a.jpg:0.6 b.jpg:0.4, in
-            that ratio.
+        style: style pictures, likewise, or names of 'arbstyle styles', mixed into one style; with weights,
+            as in a.jpg:0.6 b.jpg:0.4, in that ratio.
         output: picture to write; for several photos a folder, or a template such as 'out/{content}.png'.
         recursive: look into subfolders, too.
         skip_existing: go on where a batch was interrupted.
@@ -107,7 +107,7 @@ def optimize(
         raise ArbstyleError("--history, --plot and --frames record one run; give one CONTENT")
     outputs = [*(("--output", job.output) for job in jobs), *records.files()]
     check_outputs(outputs, inputs_of(contents, [mixture], others))
-    styles = [source.text for source in mixture.sources]
+    styles = [_style_picture(source.text) for source in mixture.sources]
     return _Run(styles, replace(settings, style_weights=mixture.weights), records).all(jobs, skip_existing)
 
 
@@ -119,10 +119,18 @@ class Job:
     output: Path
 
 
+def _style_picture(style: str) -> str | Tensor:
+    """A file as it is; for a name of the gallery its picture, 1×3×h×w."""
+    from arbstyle.images import from_pil
+    from arbstyle.painting.gallery import gallery, gallery_file
+
+    return style if gallery_file(style) is None else from_pil(gallery()[style].thumbnail)
+
+
 class _Run:
     """Paints job after job; a failure costs one job, not the batch."""
 
-    def __init__(self, styles: Sequence[str], settings: Settings, records: Records) -> None:
+    def __init__(self, styles: Sequence[str | Tensor], settings: Settings, records: Records) -> None:
         self.styles = styles
         self.settings = settings
         self.records = records
