@@ -2,8 +2,8 @@
 
 python examples/thumbnails.py -o docs/images
 
-The pictures of optimisation and training are cut from docs/images/transfers.jpg and progress.jpg, which their own
-scripts make.
+The pictures of optimisation and training are cut from docs/images/transfers.jpg and progress.jpg, which their
+own scripts make.
 """
 
 from __future__ import annotations
