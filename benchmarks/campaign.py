@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from datetime import datetime
 from pathlib import Path
 
@@ -82,7 +83,10 @@ def supervise(args: argparse.Namespace) -> None:
             paused = wanted
         if time.monotonic() > due and last.is_file() and not paused:
             due = time.monotonic() + 3600 * args.hours
-            score_checkpoint(last, args)
+            try:
+                score_checkpoint(last, args)
+            except Exception:  # training goes on whatever becomes of a score
+                traceback.print_exc()
     sys.exit(training.returncode)
 
 
