@@ -9,23 +9,20 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from evaluation_fixtures import SIZE, Mix, SmallEncoder
 from PIL import Image
 from skimage.metrics import structural_similarity
-from torch.nn import functional as F
 
 from arbstyle import evaluation as protocol
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation import evaluate, text_table, write_report
-from arbstyle.evaluation.methods import GeneratingMethod
-from arbstyle.evaluation.results import LAYERS, MEASURES, Row
+from arbstyle.evaluation.results import LAYERS, MEASURES, Row, Summary
 from arbstyle.images import read_image, write_image
 from arbstyle.networks import (
     ArbitraryStyler,
@@ -38,75 +35,16 @@ from arbstyle.optimization import LossRecord, Optimized, Settings
 from arbstyle.painting import Stylizer
 from arbstyle.perception.metrics import STYLE_LAYERS
 
-SIZE = 64
-
-
-class SmallEncoder(torch.nn.Module):
-    """Shaped like VGG-19 (five depths, relu4_1 at 1/8), with few channels."""
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        widths = (3, 4, 6, 8, 8, 8)
-        generator = torch.Generator().manual_seed(seed)
-        self.weights = torch.nn.ParameterList(
-            torch.randn(wide, narrow, 3, 3, generator=generator) / narrow for narrow, wide in pairwise(widths)
-        ).requires_grad_(False)
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        features, x = {}, images - 0.5
-        for depth, (layer, weight) in enumerate(zip(LAYERS, self.weights, strict=True)):
-            x = F.conv2d(F.avg_pool2d(x, 2) if depth else x, weight, padding=1).relu()
-            features[layer] = x
-        return features
-
-
-@pytest.fixture(scope="module")
-def encoder() -> SmallEncoder:
-    return SmallEncoder()
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Two photos and two styles, one of each of the measuring size, and a report folder to make."""
-    generator = torch.Generator().manual_seed(0)
-    for name, height, width in [
-        ("content/bridge.png", 64, 64),
-        ("content/dog.png", 70, 100),
-        ("style/ink.png", 64, 64),
-        ("style/oil.png", 120, 90),
-    ]:
-        coarse = torch.rand(1, 3, 7, 9, generator=generator)
-        fine = F.interpolate(coarse, (height, width), mode="bilinear")
-        write_image(fine, tmp_path / name)
-    return tmp_path / "content", tmp_path / "style", tmp_path / "report"
-
-
-class Mix(GeneratingMethod):
-    """Half photo, half the style's mean colour; counts its calls and can be interrupted."""
-
-    description = "half the photo"
-
-    def __init__(self, name: str = "mix", share: float = 0.5, interrupt_at: int | None = None) -> None:
-        self.name = name
-        self.share = share
-        self.interrupt_at = interrupt_at
-        self.calls = 0
-
-    def settings(self) -> dict[str, Any]:
-        return {"share": self.share}
-
-    def stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        if self.calls == self.interrupt_at:
-            raise KeyboardInterrupt
-        self.calls += 1
-        return torch.lerp(content, style.mean(dim=(2, 3), keepdim=True), self.share)
-
 
 def row_of(evaluation: protocol.Evaluation, method: str, content: str, style: str) -> Row:
     (row,) = [
         row for row in evaluation.rows if (row.method, row.content, row.style) == (method, content, style)
     ]
     return row
+
+
+def summary_of(evaluation: protocol.Evaluation, method: str) -> Summary:
+    return next(summary for summary in evaluation.summaries if summary.method == method)
 
 
 def csv_rows(report: Path) -> list[dict[str, str]]:
@@ -209,7 +147,7 @@ def test_other_systems_are_measured_alike(folders, encoder, tmp_path):
     assert (
         resized.measures["content_loss"] != row_of(second, "theirs", "bridge", "ink").measures["content_loss"]
     )
-    assert third.summaries[0].sizes == ["64×64", "91×64", "96×96"]
+    assert summary_of(third, "theirs").sizes == ["64×64", "91×64", "96×96"]
 
 
 def test_means_and_paired_differences(folders, encoder):
@@ -221,7 +159,7 @@ def test_means_and_paired_differences(folders, encoder):
         name: np.array([row.measures["content_loss"] for row in evaluation.rows if row.method == name])
         for name in ("mix", "strong")
     }
-    summary = evaluation.summaries[0]
+    summary = summary_of(evaluation, "mix")
     assert (summary.method, summary.pairs) == ("mix", 4)
     interval = summary.means["content_loss"]
     assert interval.mean == pytest.approx(values["mix"].mean(), rel=1e-6)
@@ -255,7 +193,7 @@ def test_a_models_picture_is_the_stylizers(folders, encoder, model):
     content, style, report = folders
     methods = ["stylize", f"stylize@{model}"]
     evaluation = evaluate(content, style, report, methods=methods, model=model, size=SIZE, encoder=encoder)
-    first, second, *_ = evaluation.summaries
+    first, second = (summary_of(evaluation, name) for name in methods)
     assert first.description == "one forward pass of tiny"
     assert first.means == second.means
     assert first.seconds_median
@@ -276,7 +214,7 @@ def test_another_model_under_the_same_name_is_run_again(folders, encoder, model)
             parameter.mul_(0.9)
     save_styler(styler, model, information)
     after = evaluate(content, style, report, **settings)
-    assert after.summaries[0].means != before.summaries[0].means
+    assert summary_of(after, "stylize").means != summary_of(before, "stylize").means
 
 
 def test_ctrl_c_during_an_optimisation_leaves_no_half_done_picture(folders, encoder, monkeypatch):
@@ -391,24 +329,26 @@ def test_the_page_contains_everything_it_shows(folders, encoder):
     page = write_report(evaluation).read_text(encoding="utf-8")
     tags = Tags(page).found
     sources = [attributes["src"] or "" for tag, attributes in tags if tag == "img"]
-    assert len(sources) == 4 * 3
+    assert len(sources) == 4 * 3 + 2 * 3 * 3  # and two times the three worst cases
     for source in sources:
         kind, data = source.split(",", 1)
         assert kind == "data:image/webp;base64"
         with Image.open(BytesIO(base64.b64decode(data))) as thumbnail:
             assert min(thumbnail.size) == 240
-    assert not {"script", "link", "iframe", "b"} & {tag for tag, _ in tags}
+    assert not {"link", "iframe", "b"} & {tag for tag, _ in tags}
+    assert [attributes for tag, attributes in tags if tag == "script"] == [{}]
+    assert all(attributes["loading"] == "lazy" for tag, attributes in tags if tag == "img")
     assert not re.search(r"https?://|url\(", page)
     assert "a &lt;b&gt; &amp; c" in page
 
 
 def test_a_large_evaluation_shows_a_sample(folders, encoder, monkeypatch):
     content, style, report = folders
-    monkeypatch.setattr("arbstyle.evaluation.report.MAX_THUMBNAILS", 7)
+    monkeypatch.setattr("arbstyle.evaluation.page.MAX_THUMBNAILS", 7)
     page = write_report(
         evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)
     ).read_text()
-    assert page.count("<img") == 2 * 3
+    assert page.count("<img") == 2 * 3 + 2 * 3 * 3
     assert "2 of 4 pairs" in page
 
 
@@ -417,7 +357,7 @@ def test_the_json_is_complete(folders, encoder):
     evaluation = evaluate(content, style, report, methods=[Mix(), Mix("other")], size=SIZE, encoder=encoder)
     write_report(evaluation)
     results = json.loads((report / "results.json").read_text(encoding="utf-8"))
-    assert [method["method"] for method in results["methods"]] == ["mix", "other", "photo copy", "style copy"]
+    assert {method["method"] for method in results["methods"]} == {"mix", "other", "photo copy", "style copy"}
     for method in results["methods"]:
         assert set(method["means"]) == set(method["medians"]) == set(MEASURES) - set(results["absent"])
         assert (

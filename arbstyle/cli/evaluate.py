@@ -12,14 +12,16 @@ from arbstyle.cli._options import ModelOptions
 
 def evaluate(
     *,
-    content: Annotated[Path, "DIR"],
-    style: Annotated[Path, "DIR"],
+    content: Annotated[Path | None, "DIR"] = None,
+    style: Annotated[Path | None, "DIR"] = None,
     output: Annotated[Path, "-o", "DIR"],
     methods: Annotated[str | None, "LIST"] = None,
+    against: Annotated[str | None, "NAME"] = None,
     outputs: Annotated[Sequence[str], "NAME=DIR"] = (),
     size: Annotated[int, "PIXELS"] = 512,
     contents: int | None = None,
     styles: int | None = None,
+    votes: Annotated[Sequence[Path], "FILE"] = (),
     options: ModelOptions,
 ) -> int:
     """Measure methods on every pair of a folder of photos and a folder of styles.
@@ -27,19 +29,27 @@ def evaluate(
     Args:
         content: folder of photos, or a pattern.
         style: the same for styles.
-        output: report folder: results.csv, results.json, index.html, pictures/; takes up an earlier run in
-            it.
+        output: report folder: results.csv, results.json, index.html, preference.html, pictures/; takes up an
+            earlier run in it.
         methods: comma-separated: 'stylize' (the packaged model, or --model), 'stylize@FILE' (another
             model), 'optimize:N' (Gatys' optimisation from the photo, N loss evaluations); default: stylize,
-            or none where --outputs is given. The first is what the others are compared with.
+            or none where --outputs is given.
+        against: the method that the others are compared with, pair by pair; default: the first.
         outputs: another system's pictures: a folder of {content}__{style}.png (file names without suffix).
         size: short side at which all is shown and measured.
         contents: only the first N photos by name.
         styles: only the first N styles by name.
+        votes: only score votes that people saved from preference.html of the report folder.
     """
+    from arbstyle.errors import ArbstyleError
     from arbstyle.evaluation import evaluate as measure
-    from arbstyle.evaluation import text_table, write_report
+    from arbstyle.evaluation import score_votes, text_table, verdict_text, write_report
 
+    if votes:
+        print(verdict_text(score_votes(votes, output)))
+        return 0
+    if content is None or style is None:
+        raise ArbstyleError("expected --content and --style, the pictures to compare methods on (or --votes)")
     folders = _named_folders(outputs)
     if methods is None:
         methods = "" if folders else "stylize"
@@ -50,6 +60,7 @@ def evaluate(
             output,
             methods=[method.strip() for method in methods.split(",") if method.strip()],
             outputs=folders,
+            reference=against,
             size=size,
             contents=contents,
             styles=styles,
@@ -63,6 +74,7 @@ def evaluate(
             f"arbstyle: interrupted; the same command takes up the finished rows in {output}", file=sys.stderr
         )
         return 130
+    print(", ".join(f"{count} rows {done}" for done, count in evaluation.work.items()))
     print(text_table(evaluation))
     print(write_report(evaluation))
     return 0

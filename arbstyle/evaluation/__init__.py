@@ -4,6 +4,7 @@ from arbstyle.evaluation.bootstrap import Interval, paired_bootstrap
 from arbstyle.evaluation.evaluation import Evaluation, evaluate
 from arbstyle.evaluation.methods import Method
 from arbstyle.evaluation.report import text_table, write_report
+from arbstyle.evaluation.votes import score_votes, verdict_text
 
 __all__ = [
     "Evaluation",
@@ -11,6 +12,8 @@ __all__ = [
     "Method",
     "evaluate",
     "paired_bootstrap",
+    "score_votes",
     "text_table",
+    "verdict_text",
     "write_report",
 ]

@@ -8,28 +8,30 @@ results is not to be trusted alone.
 
 The report folder gets `results.csv` (a row per method and pair, written as soon as it is known) and
 `pictures/`; `report.write_report` adds what is for reading. A second run makes a picture again only if its
-photo, style, size or method has changed, and measures it again only if it, or the measuring network, has.
+photo, style, size or method has changed (weights, settings, code or version of the package), and measures it
+again only if it, or the measuring networks or code, have. `Evaluation.work` says what was done.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from arbstyle.devices import choose_device
 from arbstyle.errors import ArbstyleError
-from arbstyle.evaluation.bootstrap import Interval, paired_bootstrap
+from arbstyle.evaluation.bootstrap import Interval
 from arbstyle.evaluation.digests import digest
 from arbstyle.evaluation.examiner import Examiner
+from arbstyle.evaluation.lock import locked
 from arbstyle.evaluation.machine import PeakMemory, environment
 from arbstyle.evaluation.methods import (
     GeneratingMethod,
@@ -42,6 +44,7 @@ from arbstyle.evaluation.methods import (
 )
 from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name
 from arbstyle.evaluation.results import LAYERS, MIN_SIZE, ResultsTable, Row, Summary
+from arbstyle.evaluation.summary import differences, summaries
 from arbstyle.images import write_image
 from arbstyle.perception import PerceptualEncoder
 
@@ -51,7 +54,8 @@ class Evaluation:
     """A finished evaluation.
 
     `differences` are paired: method minus `reference`, on the pairs of both. `measures` are those of
-    `MEASURES` that every row has; `absent` says why the others are missing.
+    `MEASURES` that every row has; `absent` says why the others are missing. `work` counts rows that were
+    `painted`, only `measured` again, or `kept` from an earlier run.
     """
 
     folder: Path
@@ -63,6 +67,7 @@ class Evaluation:
     summaries: list[Summary]
     reference: str
     differences: dict[str, dict[str, Interval]]
+    work: dict[str, int]
     settings: dict[str, Any]
     environment: dict[str, Any]
     date: str
@@ -75,6 +80,7 @@ def evaluate(
     *,
     methods: Sequence[str | Method] = ("stylize",),
     outputs: Mapping[str, str | Path] | None = None,
+    reference: str | None = None,
     size: int = 512,
     contents: int | None = None,
     styles: int | None = None,
@@ -92,8 +98,9 @@ def evaluate(
         output: report folder; made if need be, taken up if it holds rows of an earlier run.
         methods: `stylize` (the model in `model`, else the packaged one), `stylize@FILE` (another model),
             `optimize:N` (Gatys' optimisation from the photo with N loss evaluations), or a `Method` of
-            your own. The first is the reference of the paired differences.
+            your own.
         outputs: other systems' pictures: name → folder of `{content}__{style}.png`.
+        reference: name of the method that the paired differences are taken from; default: the first.
         size: short side in pixels at which everything is shown and measured.
         contents: only the first so many photos by name.
         styles: only the first so many styles by name.
@@ -122,18 +129,26 @@ def evaluate(
         StyleCopy(),
     ]
     _require_distinct_names(compared)
+    reference = compared[0].name if reference is None else reference
+    if reference not in [method.name for method in compared]:
+        raise ArbstyleError(
+            f"the method to compare with is one of {', '.join(method.name for method in compared)}, "
+            f"got '{reference}': correct it"
+        )
     encoder = (encoder or PerceptualEncoder("vgg19", LAYERS, weights=vgg_weights)).to(device)
 
     examiner = Examiner(encoder, size)
-    table = ResultsTable(folder / "results.csv")
-    rows = []
-    for number, method in enumerate(compared, start=1):
-        title = f"{method.name} ({number}/{len(compared)})"
-        for pair in tqdm(pairs, desc=title, unit="pair", disable=None if progress else True):
-            rows.append(_finished_row(method, pair, folder, examiner, table))
-    table.rewrite()
+    rows, work = [], Counter(painted=0, measured=0, kept=0)
+    with locked(folder):
+        table = ResultsTable(folder / "results.csv")
+        for number, method in enumerate(compared, start=1):
+            title = f"{method.name} ({number}/{len(compared)})"
+            for pair in tqdm(pairs, desc=title, unit="pair", disable=None if progress else True):
+                row, done = _finished_row(method, pair, folder, examiner, table)
+                rows.append(row)
+                work[done] += 1
+        table.rewrite()
 
-    reference = compared[0].name
     return Evaluation(
         folder=folder,
         pairs=pairs,
@@ -141,18 +156,17 @@ def evaluate(
         rows=rows,
         measures=examiner.available,
         absent=examiner.absent,
-        summaries=[_summary(method, rows) for method in compared],
+        summaries=summaries(compared, rows),
         reference=reference,
-        differences={
-            method.name: _differences(method.name, reference, rows)
-            for method in compared
-            if method.name != reference
-        },
+        differences=differences(reference, compared, rows),
+        work=dict(work),
         settings={
             "size": size,
             "contents": {pair.content.stem: digest(pair.content) for pair in pairs},
             "styles": {pair.style.stem: digest(pair.style) for pair in pairs},
             "encoder": examiner.encoder_digest,
+            "measuring code": examiner.code_digest,
+            "bootstrap seed": 0,
             "methods": {method.name: method.settings() for method in compared},
         },
         environment=environment(device),
@@ -160,19 +174,22 @@ def evaluate(
     )
 
 
-def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, table: ResultsTable) -> Row:
-    """The row of an earlier run as far as it is still valid; what isn't is made and measured again."""
+def _finished_row(
+    method: Method, pair: Pair, report: Path, examiner: Examiner, table: ResultsTable
+) -> tuple[Row, str]:
+    """The row of an earlier run as far as it is still valid, and what of `Evaluation.work` was done."""
     path = method.picture(pair, report)
     settings = examiner.settings_digest(method.settings(), pair)
     known = table.find(method.name, pair)
-    seconds = peak_mib = None
+    cost, done = Cost(None, None, None), "measured"
     if known and known.settings == settings and path.is_file() and digest(path) == known.picture:
-        if known.encoder == examiner.encoder_digest and set(known.measures) == set(examiner.available):
-            return known
-        seconds, peak_mib = known.seconds, known.peak_mib
+        if known.measured_by == examiner.measured_by and set(known.measures) == set(examiner.available):
+            return known, "kept"
+        cost = Cost(known.seconds, known.seconds_painting, known.peak_mib)
     elif isinstance(method, GeneratingMethod):
-        image, seconds, peak_mib = _timed(method, pair, examiner)
+        image, cost = _timed(method, pair, examiner)
         write_image(image, path)
+        done = "painted"
     description = method.describe(path, pair, examiner)
     height, width = description.delivered
     row = Row(
@@ -182,57 +199,37 @@ def _finished_row(method: Method, pair: Pair, report: Path, examiner: Examiner, 
         width=width,
         height=height,
         measures=examiner.measures(description, pair),
-        seconds=seconds,
-        peak_mib=peak_mib,
+        seconds=cost.seconds,
+        seconds_painting=cost.seconds_painting,
+        peak_mib=cost.peak_mib,
         picture=digest(path),
         settings=settings,
-        encoder=examiner.encoder_digest,
+        measured_by=examiner.measured_by,
     )
     table.add(row)
-    return row
+    return row, done
 
 
-def _timed(method: GeneratingMethod, pair: Pair, examiner: Examiner) -> tuple[Tensor, float, float | None]:
-    """A method's picture, seconds, and peak memory in MiB."""
+@dataclass(frozen=True)
+class Cost:
+    """Of one picture; see `Row`."""
+
+    seconds: float | None
+    seconds_painting: float | None
+    peak_mib: float | None
+
+
+def _timed(method: GeneratingMethod, pair: Pair, examiner: Examiner) -> tuple[Tensor, Cost]:
+    """A method's picture, and what it cost."""
     photo, style = examiner.reference(pair.content), examiner.reference(pair.style)
     content, painting = photo.pixels.cpu(), style.pixels.cpu()
     memory = PeakMemory(photo.pixels.device)
     start = time.perf_counter()
-    image = method.stylize(content, painting).cpu()
-    return image, time.perf_counter() - start, memory.mib()
-
-
-def _summary(method: Method, rows: Sequence[Row]) -> Summary:
-    own = [row for row in rows if row.method == method.name]
-    clusters = [[row.content for row in own], [row.style for row in own]]
-    seconds = [row.seconds for row in own if row.seconds is not None]
-    peaks = [row.peak_mib for row in own if row.peak_mib is not None]
-    return Summary(
-        method=method.name,
-        description=method.description,
-        pairs=len(own),
-        means={
-            name: paired_bootstrap([row.measures[name] for row in own], clusters=clusters)
-            for name in own[0].measures
-        },
-        medians={name: float(np.median([row.measures[name] for row in own])) for name in own[0].measures},
-        seconds_median=float(np.median(seconds)) if seconds else None,
-        peak_mib=max(peaks, default=None),
-        sizes=sorted({f"{row.width}×{row.height}" for row in own}),
-    )
-
-
-def _differences(method: str, reference: str, rows: Sequence[Row]) -> dict[str, Interval]:
-    """Paired, method minus reference; every method has every pair, in the same order."""
-    ours = [row for row in rows if row.method == method]
-    theirs = [row for row in rows if row.method == reference]
-    clusters = [[row.content for row in ours], [row.style for row in ours]]
-    return {
-        name: paired_bootstrap(
-            [row.measures[name] for row in ours], [row.measures[name] for row in theirs], clusters=clusters
-        )
-        for name in ours[0].measures
-    }
+    prepared = method.prepare(content, painting)
+    ready = time.perf_counter()
+    image = method.stylize(content, prepared).cpu()
+    end = time.perf_counter()
+    return image, Cost(end - start, end - ready if method.encodes_style else None, memory.mib())
 
 
 def _report_folder(folder: Path) -> Path:

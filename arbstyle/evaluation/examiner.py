@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.evaluation.digests import digest, digest_of_module
+from arbstyle.evaluation.digests import digest, digest_of_code, digest_of_module
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.evaluation.results import LAYERS, MEASURES
 from arbstyle.images import read_image
@@ -30,6 +30,9 @@ from arbstyle.perception import (
     style_statistics,
 )
 from arbstyle.perception.metrics import CONTENT_LAYER, STYLE_LAYERS
+
+MEASURING_CODE = ("measures", "perception", "images", "evaluation/examiner")
+"""Rooms and modules on which a number depends."""
 
 CACHE_BYTES = 2 * 2**30
 """For features of photos and styles that many pairs share."""
@@ -61,6 +64,9 @@ class Examiner:
         self._digest = lru_cache(maxsize=None)(digest)
         self.encoder_digest = digest_of_module(encoder)
         self._lpips, self.absent = _optional_measures(size, next(encoder.parameters()).device)
+        self.code_digest = digest_of_code(*MEASURING_CODE)
+        networks = [self.encoder_digest, digest_of_module(self._lpips) if self._lpips else ""]
+        self.measured_by = hashlib.sha256(json.dumps([*networks, self.code_digest]).encode()).hexdigest()[:16]
         self.available = [name for name in MEASURES if name not in self.absent]
         # Gram matrices; pixels, relu3_1 and relu4_1 of a square picture.
         bytes_per_reference = 2_500_000 + 108 * size**2

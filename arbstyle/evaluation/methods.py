@@ -15,12 +15,13 @@ from torch import Tensor
 
 from arbstyle import __version__
 from arbstyle.errors import ArbstyleError
-from arbstyle.evaluation.digests import digest
+from arbstyle.evaluation.digests import digest, digest_of_code
 from arbstyle.evaluation.examiner import Description, Examiner
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.images import read_image, resize
 from arbstyle.optimization import Settings, optimize
-from arbstyle.painting import Stylizer
+from arbstyle.painting import Style, Stylizer
+from arbstyle.painting.stylizer import style_size_for
 
 MAX_ASPECT_ERROR = 0.02
 """Networks with strides round sizes; a picture further off shows something else than the photo."""
@@ -126,9 +127,16 @@ class GeneratingMethod(WrittenMethod):
     def picture(self, pair: Pair, report: Path) -> Path:
         return report / "pictures" / file_name(self.name) / f"{pair.name}.png"
 
+    encodes_style = False
+    """Whether `prepare` does a part of the work that another photo in the same style does not need again."""
+
+    def prepare(self, content: Tensor, style: Tensor) -> Any:
+        """What `stylize` gets for its style, from photo 1×3×H×W and style 1×3×h×w in [0, 1] on the CPU."""
+        return style
+
     @abstractmethod
-    def stylize(self, content: Tensor, style: Tensor) -> Tensor:
-        """Photo 1×3×H×W and style 1×3×h×w, both in [0, 1] on the CPU, to a picture 1×3×H×W."""
+    def stylize(self, content: Tensor, style: Any) -> Tensor:
+        """Photo 1×3×H×W in [0, 1] on the CPU, and a prepared style, to a picture 1×3×H×W."""
 
 
 class FeedForward(GeneratingMethod):
@@ -139,11 +147,20 @@ class FeedForward(GeneratingMethod):
         self.description = f"one forward pass of {stylizer.name}"
         self._stylizer = stylizer
 
-    def settings(self) -> dict[str, Any]:
-        precision = str(self._stylizer.dtype)
-        return {"model": self._stylizer.fingerprint, "precision": precision, "version": __version__}
+    encodes_style = True
 
-    def stylize(self, content: Tensor, style: Tensor) -> Tensor:
+    def settings(self) -> dict[str, Any]:
+        return {
+            "model": self._stylizer.fingerprint,
+            "precision": str(self._stylizer.dtype),
+            "version": __version__,
+            "code": digest_of_code("painting", "networks", "perception", "images"),
+        }
+
+    def prepare(self, content: Tensor, style: Tensor) -> Style:
+        return self._stylizer.style(style, style_size=style_size_for(content))
+
+    def stylize(self, content: Tensor, style: Style) -> Tensor:
         return self._stylizer.stylize(content, style)
 
 
@@ -157,7 +174,8 @@ class Optimization(GeneratingMethod):
 
     def settings(self) -> dict[str, Any]:
         settings = {name: value for name, value in asdict(self._settings).items() if name != "device"}
-        return settings | {"vgg_weights": self._weights, "version": __version__}
+        code = digest_of_code("optimization", "perception", "images")
+        return settings | {"vgg_weights": self._weights, "version": __version__, "code": code}
 
     @cached_property
     def _weights(self) -> str:

@@ -32,7 +32,7 @@ def all_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
     pairs: dict[str, Pair] = {}
     for content, style in product(contents, styles):
         pair = Pair(content, style)
-        other = pairs.setdefault(pair.name, pair)
+        other = pairs.setdefault(pair.name.casefold(), pair)  # some file systems don't tell case apart
         if other is not pair:
             raise ArbstyleError(
                 f"'{other.content.name}' with '{other.style.name}' and '{content.name}' with '{style.name}' "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,12 @@ class Row:
     """What is known of one method's picture for one pair.
 
     `width` and `height` are those of the picture as delivered. `seconds` and `peak_mib` are only known of
-    pictures made here: wall time from pixels to pixels, style included; and the high-water mark of the
-    process's resident memory meanwhile (it includes the measuring network and the cached features; where
-    the mark can't be reset, that is outside Linux, it is that since the process began), on a GPU that of
-    its allocated memory. `picture` (the file), `settings` (what it was made from) and `encoder` (what
-    measured it) are digests by which a later run knows what is still valid.
+    pictures made here: wall time from pixels to pixels, style included (`seconds_painting`: with the style
+    already encoded, for methods that encode it first); and the high-water mark of the process's resident
+    memory meanwhile (it includes the measuring network and the cached features; where the mark can't be
+    reset, that is outside Linux, it is that since the process began), on a GPU that of its allocated
+    memory. `picture` (the file), `settings` (what it was made from and by which code) and `measured_by`
+    (networks and code that measured it) are digests by which a later run knows what is still valid.
     """
 
     method: str
@@ -55,22 +57,25 @@ class Row:
     height: int
     measures: dict[str, float]
     seconds: float | None
+    seconds_painting: float | None
     peak_mib: float | None
     picture: str
     settings: str
-    encoder: str
+    measured_by: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A method's means and medians over its pairs."""
+    """A method's means and medians over its pairs. `balance`: see `summary.balance`."""
 
     method: str
     description: str
     pairs: int
     means: dict[str, Interval]
     medians: dict[str, float]
+    balance: Interval
     seconds_median: float | None
+    seconds_painting_median: float | None
     peak_mib: float | None
     sizes: list[str]
 
@@ -86,10 +91,11 @@ class ResultsTable:
         "height",
         *MEASURES,
         "seconds",
+        "seconds_painting",
         "peak_mib",
         "picture",
         "settings",
-        "encoder",
+        "measured_by",
     )
 
     def __init__(self, path: Path) -> None:
@@ -128,30 +134,49 @@ class ResultsTable:
     @staticmethod
     def _row(cells: dict[str, str]) -> Row:
         return Row(
-            method=cells["method"],
-            content=cells["content"],
-            style=cells["style"],
+            method=_plain(cells["method"]),
+            content=_plain(cells["content"]),
+            style=_plain(cells["style"]),
             width=int(cells["width"]),
             height=int(cells["height"]),
             measures={name: float(cells[name]) for name in MEASURES if cells[name]},
-            seconds=float(cells["seconds"]) if cells["seconds"] else None,
-            peak_mib=float(cells["peak_mib"]) if cells["peak_mib"] else None,
+            seconds=_number(cells["seconds"]),
+            seconds_painting=_number(cells["seconds_painting"]),
+            peak_mib=_number(cells["peak_mib"]),
             picture=cells["picture"],
             settings=cells["settings"],
-            encoder=cells["encoder"],
+            measured_by=cells["measured_by"],
         )
 
     @staticmethod
     def _cells(row: Row) -> list[object]:
-        numbers = [*(row.measures.get(name) for name in MEASURES), row.seconds, row.peak_mib]
+        costs = (row.seconds, row.seconds_painting, row.peak_mib)
+        numbers = [*(row.measures.get(name) for name in MEASURES), *costs]
         return [
-            row.method,
-            row.content,
-            row.style,
+            _harmless(row.method),
+            _harmless(row.content),
+            _harmless(row.style),
             row.width,
             row.height,
             *("" if number is None else f"{number:.7g}" for number in numbers),
             row.picture,
             row.settings,
-            row.encoder,
+            row.measured_by,
         ]
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet would compute, or takes for an escape of ours."""
+
+
+def _harmless(text: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula: an apostrophe says that it is text."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
