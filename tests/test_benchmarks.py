@@ -32,6 +32,8 @@ FOLDERS = ["--content", str(REPOSITORY / "examples"), "--style", str(REPOSITORY 
         (["stylize", "time", "--size", "64", "--repeats", "1", "--threads", "1"], "arbstyle fp32, s"),
         (["stylize", "memory", "--size", "64", "--threads", "1"], "peak memory, GiB"),
         (["stylize", "load", "--repeats", "1"], "loading, s"),
+        (["video", "strip", "--size", "48", "--frames", "4"], "strip.png"),
+        (["video", "memory", "--size", "48", "--frames", "8", "--minutes", "0.02"], "24"),
         (["stylize", "identity", *FOLDERS, "--pairs", "1", "--size", "64"], "lowest, dB"),
         (["stylize", "tiles", *FOLDERS, "--pairs", "1", "--size", "96", "--tiles", "64"], "fp32, "),
         (["start", "--size", "64", "--repeats", "1"], "`arbstyle stylize --backend torch`"),
