@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import warnings
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.files import check_input_file, quoted, reason_of
 from arbstyle.images.metadata import portable_exif
+from arbstyle.images.png import LARGEST_PROFILE, without_large_notes
 from arbstyle.images.profiles import through_profile
 from arbstyle.images.sizes import MAX_PIXELS
+from arbstyle.images.tiff import black_is_zero, check_tiff
 
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,9 +32,15 @@ _ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+READABLE_FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"
+)  # fmt: skip
+"""What is read, by content whatever the name says. Pillow has more, of which EPS runs Ghostscript."""
+
 # Integers of 16 and 32 bits; floats by the habits of TIFF and PFM, of Pillow, and of 16-bit data in disguise.
 _FULL_SCALES = {"I;16": (65_535,), "I": (65_535, 2**31 - 1), "F": (1, 255, 65_535)}
 _FULL_SCALE_TOLERANCE = 0.1
+_HIGHEST_LIGHT = 32  # of floats of which 1 is white
 
 _process_lock = threading.Lock()  # around changes to what all threads share
 
@@ -49,8 +58,7 @@ def decode_file(path: str | Path, keep_bytes: bool = False) -> Decoded:
     path = Path(path)
     name = quoted(path)
     check_input_file(path)
-    # Opened here: given a name, Pillow maps uncompressed TIFFs into memory and then garbles turned ones.
-    with decoding(name), path.open("rb") as file, open_any_size(file) as image:
+    with decoding(name), open_picture(path) as image:
         return Decoded(*decode(image, name, keep_bytes), portable_exif(image))
 
 
@@ -77,15 +85,25 @@ def decoding(name: str) -> Iterator[None]:
         raise ArbstyleError(f"cannot read {name}: {reason_of(error)}{hint}") from error
 
 
-def open_any_size(file: BinaryIO) -> Image.Image:
-    """`Image.open` with Pillow's limit, which is global, replaced by ours; decoding comes later."""
+@contextmanager
+def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
+    """A file, or the bytes of one, as a Pillow image that is still to be decoded: the only way in."""
+    # Given a name, Pillow maps uncompressed TIFFs into memory and then garbles turned ones.
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        start = without_large_notes(file)
+        with _open_any_size(start or file) as image:
+            yield image
+
+
+def _open_any_size(file: BinaryIO) -> Image.Image:
+    """`Image.open` with Pillow's limits, which are global, replaced by ours; decoding comes later."""
     with _process_lock:
-        pillows_limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        pillows_limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = MAX_PIXELS, LARGEST_PROFILE
         try:
-            return Image.open(file)
+            return Image.open(file, formats=READABLE_FORMATS)
         finally:
-            Image.MAX_IMAGE_PIXELS = pillows_limit
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = pillows_limits
 
 
 def _too_large(name: str) -> ArbstyleError:
@@ -100,9 +118,11 @@ def decode(image: Image.Image, name: str, keep_bytes: bool = False) -> tuple[np.
         raise ArbstyleError(f"cannot read {name}: the picture has no pixels ({image.width}×{image.height})")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
+    check_tiff(image, name)
     with _silent_libtiff(image):
         image.load()
     colour, alpha = _split_alpha(_upright(image))
+    colour = black_is_zero(colour, image)
     converted = through_profile(colour)
     if converted is None and _is_deep_grey(colour):
         return np.repeat(_deep_grey_planes(colour, name), 3, axis=1), alpha
@@ -166,6 +186,8 @@ def _deep_grey_planes(image: Image.Image, name: str) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     scales = _FULL_SCALES[image.mode[:4]]
     tolerance = _FULL_SCALE_TOLERANCE
+    if image.mode == "F" and high > 1 + tolerance and _is_scene_light(values, high):
+        scales, high = (1,), 1.0
     full = next((scale for scale in scales if high <= (1 + tolerance) * scale), None)
     if full is None or low < -tolerance * full:
         raise ArbstyleError(
@@ -173,3 +195,12 @@ def _deep_grey_planes(image: Image.Image, name: str) -> np.ndarray:
             f"{' or '.join(map(str, scales))}; convert it to 8 or 16 bits"
         )
     return (values / np.float32(full)).clip(0, 1)[None, None]
+
+
+def _is_scene_light(values: np.ndarray, high: float) -> bool:
+    """Whether floats are light of which 1 is white and some is brighter, not integers in disguise.
+
+    Those are whole numbers, or mostly far above 1.
+    """
+    fractions = bool((values != np.floor(values)).any())
+    return fractions and np.isfinite(high) and (high <= _HIGHEST_LIGHT or float(np.median(values)) <= 1)

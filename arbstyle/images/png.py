@@ -1,0 +1,77 @@
+"""PNG files with notes so long that Pillow takes them for an attack and gives up the pixels, too."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import BinaryIO
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LARGE_TEXT = 2**20
+"""Bytes, unpacked: from here on Pillow refuses (`PngImagePlugin.MAX_TEXT_CHUNK`)."""
+
+LARGEST_PROFILE = 2**24
+"""Bytes, unpacked, of a colour profile that is used."""
+
+_HEADER = struct.Struct(">I4s")
+_CHECKSUM_BYTES = 4
+
+
+def without_large_notes(file: BinaryIO) -> BinaryIO | None:
+    """The same PNG without texts of a megabyte and more, and profiles that are much larger still.
+
+    Returns:
+        None where there is nothing to leave out. The file is left at its beginning.
+    """
+    try:
+        large = _large_notes(file)
+    finally:
+        file.seek(0)
+    if not large:
+        return None
+    rest = io.BytesIO()
+    for start, end in large:
+        rest.write(file.read(start - file.tell()))
+        file.seek(end)
+    rest.write(file.read())
+    rest.seek(0)
+    file.seek(0)
+    return rest
+
+
+def _large_notes(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where large chunks of text and profiles begin and end; of texts beyond a megabyte in all, the later."""
+    if file.read(len(_SIGNATURE)) != _SIGNATURE:
+        return []
+    found = []
+    texts = 0
+    while len(header := file.read(_HEADER.size)) == _HEADER.size:
+        length, kind = _HEADER.unpack(header)
+        start = file.tell() - _HEADER.size
+        end = start + _HEADER.size + length + _CHECKSUM_BYTES
+        if kind in _TEXTS or kind == b"iCCP":
+            limit = _LARGE_TEXT if kind in _TEXTS else LARGEST_PROFILE
+            size = _unpacked_size(kind, file.read(length), limit)
+            texts += size if kind in _TEXTS else 0
+            if size >= limit or (kind in _TEXTS and texts >= limit):
+                found.append((start, end))
+        file.seek(end)
+    return found
+
+
+def _unpacked_size(kind: bytes, data: bytes, limit: int) -> int:
+    """Bytes after decompression, counted up to the limit; of what is damaged, as it is."""
+    name, _, rest = data.partition(b"\0")
+    if kind == b"tEXt" or (kind == b"iTXt" and rest[:1] == b"\0"):
+        return len(data)
+    if kind == b"iTXt":
+        _, _, rest = rest[2:].partition(b"\0")
+        _, _, rest = rest.partition(b"\0")
+    else:
+        rest = rest[1:]
+    try:
+        return len(name) + len(zlib.decompressobj().decompress(rest, limit))
+    except zlib.error:
+        return len(data)
