@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.memory import available_ram
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,26 +49,9 @@ def available_bytes(device: torch.device) -> int:
     """Memory to be had: free on the GPU, available to the process on Linux, elsewhere a cautious 4 GiB."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = [_meminfo_available(), _cgroup_available()]
-    return min((amount for amount in found if amount is not None), default=4 * 2**30)
+    return available_ram()
 
 
 def _cpu_computes_bf16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every version of PyTorch
     return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
-
-
-def _cgroup_available() -> int | None:
-    try:
-        group = Path("/sys/fs/cgroup")
-        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # no such file, or "max"
-        return None

@@ -521,7 +521,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path.chmod(0)
     if os.geteuid() == 0:  # root may read everything, so the refusal is made by hand
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
         monkeypatch.setattr(Image, "open", refuse)

@@ -24,13 +24,13 @@ class Painter:
     """The stylizer with the options of the command line."""
 
     def __init__(self, painting: Painting, machine: Machine, result: ResultFile) -> None:
-        from arbstyle.images import as_tensor
+        from arbstyle.images import as_mask
 
         self.painting = painting
         self.machine = machine
         self.result = result
         self.stylizer = machine.stylizer(machine.precision)
-        self.masks = [as_tensor(mask) for mask in painting.mask] or None
+        self.masks = [as_mask(mask) for mask in painting.mask] or None
 
     def check_style(self, choice: StyleChoice) -> None:
         for source in choice.sources:
@@ -141,15 +141,12 @@ def notes(stylizer: Stylizer | OnnxStylizer, *choices: StyleChoice) -> dict[str,
 
 def _read_photo(path: str, size: int | None, *, keep_bytes: bool = False) -> Picture:
     """A photo with its transparency, at the size to work at."""
-    import torch
+    from arbstyle.images import read_picture, resize_with_alpha, shrink
 
-    from arbstyle.images import as_float, read_picture, resize
-
-    photo = read_picture(path, background=None, keep_bytes=keep_bytes)
+    photo = read_picture(path, background=None, keep_bytes=keep_bytes or size is not None)
     pixels, alpha = photo.pixels, photo.alpha
     if alpha is not None:  # what is hidden may be of any colour, and must not run into what is not
-        pixels = torch.where(alpha > 0, pixels, 1.0)
-    if size is not None:
-        pixels = resize(as_float(pixels), size)
-        alpha = None if alpha is None else resize(alpha, (pixels.shape[2], pixels.shape[3]))
+        pixels, alpha = resize_with_alpha(pixels, alpha, size or min(pixels.shape[2:]))
+    elif size is not None:
+        pixels = shrink(pixels, size)
     return replace(photo, pixels=pixels, alpha=alpha)

@@ -153,18 +153,24 @@ class _Run:
         return min(codes) if min(codes) == max(codes) else 1
 
     def one(self, job: Job) -> int:
-        from arbstyle.images import read_picture, resize, write_image
+        from arbstyle.images import read_picture, resize, resize_with_alpha, write_image
         from arbstyle.optimization import optimize as paint
         from arbstyle.optimization import plot_history
+        from arbstyle.optimization.inputs import DEFAULT_LONGEST_SIDE
 
         photo = read_picture(job.content, background=None) if job.content else None
+        content: Tensor | str | None = job.content
+        alpha = photo.alpha if photo else None
+        if photo is not None and alpha is not None:  # what is hidden is not painted into what is not
+            longest = self.settings.size or min(DEFAULT_LONGEST_SIDE, max(alpha.shape))
+            content, alpha = resize_with_alpha(photo.pixels, alpha, longest, edge="long")
         with _Progress(self.settings.steps, self.records) as progress:
-            result = paint(job.content, self.styles, self.settings, callback=progress)
+            result = paint(content, self.styles, self.settings, callback=progress)
         size = (result.image.shape[-2], result.image.shape[-1])
         write_image(
             result.image,
             job.output,
-            alpha=resize(photo.alpha, size) if photo and photo.alpha is not None else None,
+            alpha=None if alpha is None else resize(alpha, size),
             exif=photo.exif if photo else None,
         )
         if self.records.history:

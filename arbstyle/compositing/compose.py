@@ -9,7 +9,7 @@ import torch
 
 from arbstyle.compositing.blend import Gradients, blend_seamlessly
 from arbstyle.compositing.placing import place
-from arbstyle.images import Picture, read_image, read_picture
+from arbstyle.images import Picture, as_mask, read_picture
 
 
 def read_and_composite(
@@ -34,7 +34,7 @@ def read_and_composite(
         the background, its metadata included, with the foreground in it.
     """
     above, below = (read_picture(path, background=None) for path in (foreground, background))
-    inside = None if mask is None else read_image(mask, background="black").mean(dim=1, keepdim=True)
+    inside = None if mask is None else as_mask(mask)
     size = (below.pixels.shape[2], below.pixels.shape[3])
     placed = place(above.pixels, inside, size, alpha=above.alpha, at=at, scale=scale)
     pixels = blend_seamlessly(

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import resize
+from arbstyle.images import resize, resize_with_alpha
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def place(
         raise ArbstyleError(f"expected a scale above 0, got {scale:g}")
     height, width = (max(1, round(side * scale)) for side in pixels.shape[2:])
     opacity = torch.ones_like(pixels[:, :1]) if alpha is None else alpha
-    small, opacity = _resized(pixels, opacity, (height, width))
+    small, opacity = resize_with_alpha(pixels, opacity, (height, width))
     covered = torch.ones_like(opacity) if mask is None else resize(mask, (height, width))
     left, top = at if at is not None else ((size[1] - width) // 2, (size[0] - height) // 2)
     rows = slice(max(0, top), min(size[0], top + height))
@@ -72,13 +71,3 @@ def place(
         canvas[..., rows, columns] = plane[part]
         canvases.append(canvas)
     return Placed(*canvases)
-
-
-def _resized(pixels: Tensor, alpha: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """By way of premultiplied values, so that what is hidden lends no colour to what is not."""
-    if tuple(pixels.shape[2:]) == size:
-        return pixels, alpha
-    planes = torch.cat([pixels * alpha, alpha], dim=1)
-    planes = F.interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
-    opacity = planes[:, 3:]
-    return (planes[:, :3] / opacity.clamp_min(1e-4)).clamp(0, 1), opacity.clamp(0, 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arbstyle.images.color import composite, parse_color
-    from arbstyle.images.conversion import PictureLike, as_bytes, as_float, as_tensor, check_picture
+    from arbstyle.images.conversion import PictureLike, as_bytes, as_float, as_mask, as_tensor, check_picture
     from arbstyle.images.files import (
         READABLE_SUFFIXES,
         WRITABLE_SUFFIXES,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
         printable,
     )
     from arbstyle.images.finding import find_images, find_matches, is_pattern, natural_order
-    from arbstyle.images.reading import Picture, from_pil, read_image, read_picture
-    from arbstyle.images.resizing import fit_into, reduced, resize
+    from arbstyle.images.reading import Picture, from_pil, read_image, read_picture, read_style
+    from arbstyle.images.resizing import fit_into, reduced, resize, resize_with_alpha, shrink
     from arbstyle.images.sheet import contact_sheet
-    from arbstyle.images.sizes import MAX_PIXELS
+    from arbstyle.images.sizes import MAX_PIXELS, style_view
     from arbstyle.images.writing import to_pil, write_image
 
 _HOMES = {  # name → module of this package
@@ -40,6 +40,7 @@ _HOMES = {  # name → module of this package
     "PictureLike": "conversion",
     "as_bytes": "conversion",
     "as_float": "conversion",
+    "as_mask": "conversion",
     "as_tensor": "conversion",
     "atomic_path": "files",
     "check_output_path": "files",
@@ -57,8 +58,12 @@ _HOMES = {  # name → module of this package
     "printable": "files",
     "read_image": "reading",
     "read_picture": "reading",
+    "read_style": "reading",
     "reduced": "resizing",
     "resize": "resizing",
+    "resize_with_alpha": "resizing",
+    "shrink": "resizing",
+    "style_view": "sizes",
     "to_pil": "writing",
     "write_image": "writing",
 }
@@ -72,6 +77,7 @@ __all__ = [
     "PictureLike",
     "as_bytes",
     "as_float",
+    "as_mask",
     "as_tensor",
     "atomic_path",
     "check_output_path",
@@ -89,8 +95,12 @@ __all__ = [
     "printable",
     "read_image",
     "read_picture",
+    "read_style",
     "reduced",
     "resize",
+    "resize_with_alpha",
+    "shrink",
+    "style_view",
     "to_pil",
     "write_image",
 ]

@@ -43,6 +43,19 @@ def as_tensor(picture: PictureLike) -> Tensor:
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
 
+def as_mask(picture: PictureLike) -> Tensor:
+    """A picture of any kind as a mask 1×1×H×W in [0,1]: its mean over colours, and 0 where transparent."""
+    if isinstance(picture, np.ndarray) and picture.shape[2:] == (4,) and picture.dtype == np.uint8:
+        picture = Image.fromarray(picture)
+    if isinstance(picture, str | os.PathLike):
+        inside = read_image(Path(picture), background="black")
+    elif isinstance(picture, Image.Image):
+        inside = from_pil(picture, background="black")
+    else:
+        inside = as_float(as_tensor(picture))
+    return inside.mean(dim=1, keepdim=True)
+
+
 def check_picture(picture: Tensor) -> None:
     """Raise an ArbstyleError for anything but N×3×H×W of floats in [0,1] or of bytes."""
     if picture.dim() != 4 or picture.shape[1] != 3 or picture.numel() == 0:

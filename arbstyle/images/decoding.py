@@ -21,6 +21,7 @@ from arbstyle.images.png import LARGEST_PROFILE, without_large_notes
 from arbstyle.images.profiles import through_profile
 from arbstyle.images.sizes import MAX_PIXELS
 from arbstyle.images.tiff import black_is_zero, check_tiff
+from arbstyle.memory import available_ram
 
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,6 +42,10 @@ READABLE_FORMATS = (
 _FULL_SCALES = {"I;16": (65_535,), "I": (65_535, 2**31 - 1), "F": (1, 255, 65_535)}
 _FULL_SCALE_TOLERANCE = 0.1
 _HIGHEST_LIGHT = 32  # of floats of which 1 is white
+
+# At the peak: Pillow's own copies of 4 bytes, and what comes out.
+_BYTES_PER_PIXEL_KEPT = 12
+_BYTES_PER_PIXEL = 24
 
 _process_lock = threading.Lock()  # around changes to what all threads share
 
@@ -112,12 +117,24 @@ def _too_large(name: str) -> ArbstyleError:
     )
 
 
+def _check_memory(image: Image.Image, name: str, keep_bytes: bool) -> None:
+    """A file of some bytes may claim any size: refuse before anything is allocated."""
+    needed = image.width * image.height * (_BYTES_PER_PIXEL_KEPT if keep_bytes else _BYTES_PER_PIXEL)
+    there = available_ram()
+    if needed > there:
+        raise ArbstyleError(
+            f"cannot read {name}: its {image.width}×{image.height} pixels need {needed / 2**30:.1f} GiB of "
+            f"memory, and {max(0, there) / 2**30:.1f} GiB are free; make the picture smaller"
+        )
+
+
 def decode(image: Image.Image, name: str, keep_bytes: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour 1×3×H×W in sRGB, and alpha 1×1×H×W or None, both upright."""
     if min(image.size) < 1:
         raise ArbstyleError(f"cannot read {name}: the picture has no pixels ({image.width}×{image.height})")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
+    _check_memory(image, name, keep_bytes)
     check_tiff(image, name)
     with _silent_libtiff(image):
         image.load()

@@ -13,7 +13,8 @@ from torch import Tensor
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.color import composite, parse_color
 from arbstyle.images.decoding import decode, decode_file, decoding
-from arbstyle.images.resizing import resize
+from arbstyle.images.resizing import shrink
+from arbstyle.images.sizes import style_view
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,15 @@ def read_picture(path: str | Path, *, background: str | None = "white", keep_byt
 
 def read_image(path: str | Path, *, size: int | None = None, background: str = "white") -> Tensor:
     """The pixels of `read_picture`, 1×3×H×W; `size` resizes the short side, up or down, aspect kept."""
-    image = read_picture(path, background=background).pixels
-    return image if size is None else resize(image, size)
+    if size is None:
+        return read_picture(path, background=background).pixels
+    return shrink(read_picture(path, background=background, keep_bytes=True).pixels, size)
+
+
+def read_style(path: str | Path, size: int) -> Tensor:
+    """A style picture at the size at which it is looked at, see `style_view`; 1×3×H×W."""
+    picture = read_picture(path, keep_bytes=True).pixels
+    return shrink(picture, style_view(picture.shape[2], picture.shape[3], size))
 
 
 def from_pil(image: Image.Image, *, background: str = "white") -> Tensor:

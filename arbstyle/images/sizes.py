@@ -12,6 +12,17 @@ MAX_PIXELS = 512_000_000
 """The largest picture that is decoded or resized to, in pixels: a guard against decompression bombs."""
 
 
+STYLE_PIXELS = 4
+"""Of a style picture that is looked at, over the square of its short side: a ribbon would take any memory."""
+
+
+def style_view(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width at which a style picture is looked at: a short side of ``size``, less for a ribbon."""
+    scale = min(size / min(height, width), size * (STYLE_PIXELS / (height * width)) ** 0.5)
+    scale = max(scale, 16 / min(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def target_size(
     height: int, width: int, size: int | tuple[int, int], edge: Literal["short", "long"] = "short"
 ) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.arrays import as_float_array, read_array, resize_array
+from arbstyle.images.sizes import style_view
 from arbstyle.onnx.storage import header_hash
 from arbstyle.painting.gallery import gallery_file
 from arbstyle.painting.options import style_size_for
@@ -116,7 +117,7 @@ class OnnxStylizer:
         parameters = np.concatenate([share * each for share, each in zip(shares, known, strict=True)])
         parameters = parameters.sum(axis=0, keepdims=True)
         if strength != 1:
-            own = self._encode(resize_array(original, size))
+            own = self._encode(resize_array(original, style_view(original.shape[1], original.shape[2], size)))
             parameters = own + np.float32(strength) * (parameters - own)
         painted = self.paint(original[None], parameters, seed)[0]
         if keep_luminance:
@@ -160,7 +161,7 @@ class OnnxStylizer:
     def _encode_file(self, path: str, modified: int, style_size: int) -> np.ndarray:
         style = self._read_file(path, modified)
         if not isinstance(style, StyleContents):
-            return self._encode(resize_array(style, style_size))
+            return self._encode(resize_array(style, style_view(style.shape[1], style.shape[2], style_size)))
         if style.parameters is not None:
             return style.parameters
         return self._head.run(["parameters"], {"code": style.code})[0]

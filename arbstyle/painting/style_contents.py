@@ -52,7 +52,8 @@ class StyleContents:
                 kind = metadata.get("format", "no format at all")
                 raise ArbstyleError(f"expected a style file in {path}, got {kind}; {remedy}")
             about = json.loads(metadata["style"])
-            thumbnail = Image.open(io.BytesIO(tensors["thumbnail"].tobytes())).convert("RGB")
+            encoded = io.BytesIO(tensors["thumbnail"].tobytes())
+            thumbnail = Image.open(encoded, formats=["WEBP", "PNG"]).convert("RGB")
             return cls(
                 name=str(about["name"]),
                 code=tensors["code"],

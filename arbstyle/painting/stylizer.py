@@ -29,12 +29,14 @@ from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import (
     PictureLike,
     as_float,
+    as_mask,
     as_tensor,
     check_picture,
     from_pil,
-    read_image,
+    read_style,
     reduced,
     resize,
+    style_view,
     to_pil,
 )
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork, blend, interpolate, load_styler
@@ -373,7 +375,7 @@ class Stylizer:
             )
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
         with torch.no_grad():
-            code = self._code_of(resize(picture, style_size or STYLE_SIZE))
+            code = self._code_of(_seen(picture, style_size or STYLE_SIZE))
         default = called or (Path(style).stem if isinstance(style, str | os.PathLike) else "style")
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
         return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
@@ -413,7 +415,7 @@ class Stylizer:
         style_size = style_size or (style_size_for(pictures[0]) if pictures else STYLE_SIZE)
         known = self.style(style, name=name, style_size=style_size)
         start = self.styler.parameters_of(known.code.to(self.device))
-        target = resize(as_float(as_tensor(style)), style_size)
+        target = _seen(as_float(as_tensor(style)), style_size)
         small = [reduced(picture, min(REFINE_SIZE, *picture.shape[2:])) for picture in pictures]
         refined = self._refiner(vgg_weights)(start, small, target, steps, callback)
         return replace(known, parameters=refined.cpu())
@@ -474,7 +476,7 @@ class Stylizer:
             return self.styler.parameters_of(loaded.code.to(self.device))
         if match is None and isinstance(style, str | os.PathLike):
             return self._parameters_of_file(str(style), _modified(style), style_size)
-        picture = resize(as_float(as_tensor(cast(PictureLike, style))), style_size)
+        picture = _seen(as_float(as_tensor(cast(PictureLike, style))), style_size)
         if match is not None:
             picture = _each(match, picture, reduced(photo, _COLOUR_SAMPLE))
         return self._encode(picture)
@@ -489,7 +491,7 @@ class Stylizer:
 
     def _encode_file(self, path: str, modified: int, style_size: int) -> Tensor:
         """As a function of the file's time too, so that a cached result never outlives the file."""
-        return self._encode(read_image(path, size=style_size))
+        return self._encode(read_style(path, style_size))
 
     def _parameters_of_number(self, style: StyleLike) -> Tensor:
         encoder = self.styler.style_encoder
@@ -508,7 +510,7 @@ class Stylizer:
         """Parameters that paint the photo as itself; none for a bank, which knows its styles only."""
         if self.styler.style_encoder.takes_index:
             return None
-        return self._encode(reduced(photo, style_size))
+        return self._encode(reduced(photo, min(style_view(photo.shape[2], photo.shape[3], style_size))))
 
     def _checked(self, style: Style) -> Style:
         check_model(style, self.fingerprint, self.name)
@@ -522,7 +524,7 @@ class Stylizer:
                 f"expected a mask for each of the {styles} styles (or for all but the last), got {len(masks)}"
             )
         height, width = photo.shape[2:]
-        weights = region_weights([as_float(as_tensor(mask)) for mask in masks], (height, width))
+        weights = region_weights([as_mask(mask) for mask in masks], (height, width))
         covers_all = float(weights[:, -1].max()) == 0
         return weights[:, :-1] if len(masks) == styles and covers_all else weights
 
@@ -594,6 +596,11 @@ def _each(match: Callable[[Tensor, Tensor], Tensor], style: Tensor, photo: Tenso
     count = max(len(style), len(photo))
     pairs = ((style[i % len(style)][None], photo[i % len(photo)][None]) for i in range(count))
     return torch.cat([match(one, reference) for one, reference in pairs])
+
+
+def _seen(style: Tensor, size: int) -> Tensor:
+    """A style picture as it is looked at."""
+    return resize(style, style_view(style.shape[2], style.shape[3], size))
 
 
 def _is_style_path(style: object) -> bool:

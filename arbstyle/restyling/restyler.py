@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, from_pil, resize, to_pil
+from arbstyle.images.decoding import open_picture
 from arbstyle.painting import Stylizer
 from arbstyle.painting.each import stylize_each
 from arbstyle.restyling.draw import Draw, draw
@@ -192,7 +193,7 @@ class Restyler:
     def _decode(self, request: Request) -> tuple[torch.Tensor, str]:
         """Bytes 1×3×H×W, and the result's suffix."""
         try:
-            with Image.open(io.BytesIO(request.data)) as image:
+            with open_picture(request.data) as image:
                 known = result_suffix(request.suffix, self.recipe.format)
                 suffix = known or _SUFFIXES.get(image.format or "", ".png")
                 photo = from_pil(image)
@@ -265,7 +266,7 @@ def _reason(error: Exception, data: bytes) -> str:
 
 def _size_in_header(data: bytes) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_picture(data) as image:
             return image.size
     except Exception:  # it is reported when its turn comes
         return 0, 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from arbstyle.images import from_pil, to_pil
+from arbstyle.images.decoding import open_picture
 
 RESAMPLED_MODES = {"RGB", "RGBA", "L", "LA", "CMYK", "YCbCr"}
 
@@ -57,7 +57,7 @@ def decode(record: Record, short_side: int) -> Image.Image:
         return Image.fromarray(record.data)
     if record.data is None:
         raise ValueError("the record is empty")
-    with Image.open(_open_file(record.data)) as image:
+    with open_picture(_open_file(record.data)) as image:
         image.draft(None, (short_side, short_side))
         image.load()
         # Palettes and the like don't resample; a TIFF's orientation gets lost when it is resampled.
@@ -67,13 +67,11 @@ def decode(record: Record, short_side: int) -> Image.Image:
         return to_pil(from_pil(image))
 
 
-def _open_file(data: bytes | str) -> io.BytesIO | str:
-    if isinstance(data, bytes):
-        return io.BytesIO(data)
-    if "://" not in data:
+def _open_file(data: bytes | str) -> bytes | str:
+    if isinstance(data, bytes) or "://" not in data:
         return data
     with fsspec.open(data, "rb") as file:
-        return io.BytesIO(file.read())
+        return file.read()
 
 
 def reduce_image(image: Image.Image, short_side: int) -> Image.Image:
