@@ -47,6 +47,8 @@ def as_mask(picture: PictureLike) -> Tensor:
     """A picture of any kind as a mask 1×1×H×W in [0,1]: its mean over colours, and 0 where transparent."""
     if isinstance(picture, np.ndarray) and picture.shape[2:] == (4,) and picture.dtype == np.uint8:
         picture = Image.fromarray(picture)
+    if isinstance(picture, Tensor) and picture.dim() == 4 and picture.shape[1] == 1:
+        picture = picture.expand(-1, 3, -1, -1)
     if isinstance(picture, str | os.PathLike):
         inside = read_image(Path(picture), background="black")
     elif isinstance(picture, Image.Image):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float, find_images, read_picture, resize
+from arbstyle.images.decoding import READABLE_FORMATS
 from arbstyle.video.frames import Clip, ClipInfo, Frame
 
 ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")
@@ -45,7 +46,7 @@ class Animation(Clip):
         self._size = size
         first = read_picture(self.path, background=None)  # tells whatever is wrong with the file
         pixels = _sized(first.pixels, size)
-        with Image.open(self.path) as image:
+        with Image.open(self.path, formats=READABLE_FORMATS) as image:
             delays = [_delay(image, number) for number in range(getattr(image, "n_frames", 1))]
             if len(delays) == 1:
                 raise ArbstyleError(f"'{self.path}' is one picture: paint it with 'arbstyle stylize'")
@@ -64,7 +65,7 @@ class Animation(Clip):
         )
 
     def frames(self, start: Fraction = Fraction(0), end: Fraction | None = None) -> Iterator[Frame]:
-        with Image.open(self.path) as image:
+        with Image.open(self.path, formats=READABLE_FORMATS) as image:
             for number, (time, until) in enumerate(pairwise(self._times)):
                 if end is not None and time >= end:
                     return

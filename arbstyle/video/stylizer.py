@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import PictureLike, as_bytes, as_float, as_tensor, to_pil
+from arbstyle.images import PictureLike, as_bytes, as_float, as_mask, as_tensor, to_pil
 from arbstyle.painting import StyleLike, Stylizer
 from arbstyle.video.library import load_cv2
 from arbstyle.video.stability import DEFAULT_STABILITY, Stabilizer
@@ -49,7 +49,7 @@ class VideoStylizer:
         self.style = style
         self.strength = strength
         self.weights = weights
-        self.options = {"masks": None if masks is None else [as_tensor(mask) for mask in masks], **options}
+        self.options = {"masks": None if masks is None else [as_mask(mask) for mask in masks], **options}
         steady = Stabilizer(stability)
         self.stabilizer = steady if stability and strength else None  # a film that stays as it is is still
         if self.stabilizer:
