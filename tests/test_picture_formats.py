@@ -109,7 +109,8 @@ def test_tiff_is_read_rightly_or_refused(dtype: str, layout: tuple, tmp_path: Pa
         read += 1
         found = picture.pixels[0].permute(1, 2, 0).numpy()
         weight = np.ones_like(colour[..., :1]) if alpha is None else alpha
-        levels = 2 if photometric == "separated" else 1  # two inks of one level each
+        # Two inks, or a colour and the opacity it is divided by, of one level each.
+        levels = 2 if photometric == "separated" or extra == "assocalpha" else 1
         assert (np.abs(found - colour) * weight).max() <= levels * LEVEL
         if alpha is None:
             assert picture.alpha is None
