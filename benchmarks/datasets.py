@@ -89,6 +89,8 @@ def measure_speed(args: argparse.Namespace) -> None:
         wall, cpu = (statistics.median(speed[clock] for speed in found) for clock in (0, 1))
         print(f"{name:12} {wall:8.2f} pictures/s by the clock, {cpu:8.2f} of one core's time")
     print(f"{args.workers} processes / 1 process by the clock: {_median_ratio(many, one, 0):.2f}")
+    on_own_cores = args.workers * _median_ratio(many, one, 1)
+    print(f"{args.workers} processes / 1 process, were each core theirs alone: {on_own_cores:.2f}")
     print(f"1 process / AdaIN by a core's time: {_median_ratio(one, adain, 1):.2f}")
 
 
@@ -105,11 +107,11 @@ def _ours(args: argparse.Namespace, source: Path, folder: Path, workers: int) ->
     steps = [(progress.so_far, *_clocks()) for progress in job.run()]
     first, last = next(step for step in steps if step[0] >= 20 * workers), steps[-1]
     wall, cpu = ((last[0] - first[0]) / (last[clock] - first[clock]) for clock in (1, 2))
-    return wall, cpu if workers == 1 else float("nan")
+    return wall, cpu
 
 
 def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+    return time.perf_counter(), time.process_time() + sum(map(_cpu_seconds, _descendants(os.getpid())))
 
 
 class _Peer:
@@ -122,15 +124,15 @@ class _Peer:
         self.stylizer = Stylizer(build_styler(ADAIN), device="cpu", precision="fp32")
 
     def measure(self, count: int) -> Speed:
-        start = _clocks()
+        start = time.perf_counter(), time.process_time()
         for number in range(count):
             style = resize(read_image(self.paintings[number % len(self.paintings)]), PEER_STYLE_SIZE)
             photo = read_image(self.photos[number % len(self.photos)])
             painted = self.stylizer.stylize(photo, style, style_size=PEER_STYLE_SIZE)
             with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
                 write_image(painted, file.name)
-        wall, cpu = (count / (now - before) for now, before in zip(_clocks(), start, strict=True))
-        return wall, cpu
+        wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+        return count / wall, count / cpu
 
 
 def _median_ratio(first: Sequence[Speed], second: Sequence[Speed], clock: int) -> float:
@@ -213,6 +215,13 @@ def _is_worker(pid: int) -> bool:
         name = Path(f"/proc/{pid}/cmdline").read_bytes()
         return b"ray::MapWorker" in name or b"spawn_main" in name
     return False
+
+
+def _cpu_seconds(pid: int) -> float:
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
+    return 0.0
 
 
 def _proportional_bytes(pid: int) -> int:
