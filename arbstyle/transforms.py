@@ -58,15 +58,15 @@ class RandomStylize(v2.Transform):
         if not 0 <= p <= 1:
             raise ArbstyleError(f"expected a probability from 0 to 1, got {p}")
         self.p = p
-        self.strength = _as_range(strength)
-        self.stylizer = (
+        self.strength: tuple[float, float] = _as_range(strength)
+        self.stylizer: Stylizer = (
             model if isinstance(model, Stylizer) else Stylizer.from_pretrained(model, device="cpu")
         )
         given: list[Any] = list(styles) if isinstance(styles, list | tuple) else [styles]
         if not given:
             raise ArbstyleError("expected at least one style, got none")
         is_bank = self.stylizer.styler.style_encoder.takes_index
-        self.styles = given if is_bank else [self.stylizer.style(style) for style in given]
+        self.styles: list[Any] = given if is_bank else [self.stylizer.style(style) for style in given]
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """For every sample of the batch, the number of its style (``None``: not painted) and the strength."""
@@ -146,9 +146,9 @@ class StylizeBatch:
         into: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.stylize = RandomStylize(styles, p, strength, model=model)
+        self.stylize: RandomStylize = RandomStylize(styles, p, strength, model=model)
         self.column = column
-        self.into = into or column
+        self.into: str = into or column
         self.seed = seed
 
     def __call__(

@@ -59,7 +59,7 @@ class Painter:
 
     def __init__(self, stylizer: Stylizer, limits: Limits | None = None) -> None:
         self.stylizer = stylizer
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         is_bank = stylizer.styler.style_encoder.takes_index  # whose styles are numbers
         self.styles: Mapping[str, Style] = {} if is_bank else stylizer.gallery
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,7 +62,7 @@ class Examiner:
         self._encoder = encoder
         self._size = size
         self._digest = lru_cache(maxsize=None)(digest)
-        self.encoder_digest = digest_of_module(encoder)
+        self.encoder_digest: str = digest_of_module(encoder)
         self._lpips, self.absent = _optional_measures(size, next(encoder.parameters()).device)
         self.code_digest = digest_of_code(*MEASURING_CODE)
         networks = [self.encoder_digest, digest_of_module(self._lpips) if self._lpips else ""]
@@ -70,7 +70,9 @@ class Examiner:
         self.available = [name for name in MEASURES if name not in self.absent]
         # Gram matrices; pixels, relu3_1 and relu4_1 of a square picture.
         bytes_per_reference = 2_500_000 + 108 * size**2
-        self.reference = lru_cache(maxsize=max(4, CACHE_BYTES // bytes_per_reference))(self._reference)
+        self.reference: Callable[[Path], Description] = lru_cache(
+            maxsize=max(4, CACHE_BYTES // bytes_per_reference)
+        )(self._reference)
 
     def _reference(self, path: Path) -> Description:
         """A photo or a style, its short side at `size`."""

@@ -83,7 +83,7 @@ class Summary:
 class ResultsTable:
     """`results.csv`. Rows are appended whole as they come; those of other runs are kept."""
 
-    columns = (
+    columns: tuple[str, ...] = (
         "method",
         "content",
         "style",

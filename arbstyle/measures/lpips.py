@@ -29,8 +29,10 @@ class LPIPS(FrozenNetwork):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        self.encoder = PerceptualEncoder("vgg16", LAYERS, weights=weights, normalize_filters=False)
-        self.channel_weights = nn.ParameterList(_channel_weights())
+        self.encoder: PerceptualEncoder = PerceptualEncoder(
+            "vgg16", LAYERS, weights=weights, normalize_filters=False
+        )
+        self.channel_weights: nn.ParameterList = nn.ParameterList(_channel_weights())
         self.freeze()
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:

@@ -107,8 +107,8 @@ class NoiseGate(nn.Module):
     def __init__(self, maps: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.slope = nn.Parameter(torch.full((maps,), -0.7))
-        self.offset = nn.Parameter(torch.full((maps,), -3.2))
+        self.slope: nn.Parameter = nn.Parameter(torch.full((maps,), -0.7))
+        self.offset: nn.Parameter = nn.Parameter(torch.full((maps,), -3.2))
 
     def forward(self, content: Tensor) -> Tensor:
         """Gates in [0,1], N×maps×h×w, of photos N×3×H×W in [0,1]."""

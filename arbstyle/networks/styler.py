@@ -25,7 +25,7 @@ class ArbitraryStyler(nn.Module):
         super().__init__()
         self.style_encoder = style_encoder
         self.transformer = transformer
-        self.head = style_encoder.make_head(transformer.neutral_parameters())
+        self.head: nn.Module = style_encoder.make_head(transformer.neutral_parameters())
 
     def forward(self, content: Tensor, style: Tensor, seed: int = 0) -> Tensor:
         """Paint each photo in its style.

@@ -46,7 +46,7 @@ class Canvas(nn.Module):
 
     def __init__(self, height: int, width: int, *, basis: Basis = "fourier", unit: float = 1.0) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.zeros(1, 3, height, width))
+        self.values: nn.Parameter = nn.Parameter(torch.zeros(1, 3, height, width))
         self.basis = basis
         self.unit = unit
         self.register_buffer("colors", torch.tensor(_NATURAL_COLORS))

@@ -49,7 +49,7 @@ class Refiner:
         device = next(transformer.parameters()).device
         encoder = PerceptualEncoder("vgg19", STYLE_LAYERS, weights=vgg_weights).to(device)
         content = {CONTENT_LAYER: 1.0}
-        self.loss = PerceptualLoss(
+        self.loss: PerceptualLoss = PerceptualLoss(
             encoder, content, dict.fromkeys(STYLE_LAYERS, 1.0), style_statistic="moments"
         )
 

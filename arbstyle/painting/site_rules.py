@@ -86,11 +86,11 @@ class SampleRule(NormRule):
         parameters: Tensor,
         corrections: dict[ConditionalInstanceNorm2d, tuple[Tensor, Tensor]],
     ) -> None:
-        self.parameters = parameters.float()
+        self.parameters: Tensor = parameters.float()
         self.corrections = corrections
         self.own: SiteMoments = {}
         self.used: SiteMoments = {}
-        self.values = self.parameters.to("cpu", copy=True)
+        self.values: Tensor = self.parameters.to("cpu", copy=True)
         """1×P: after a forward pass, scale and shift have the statistics taken in."""
 
     def apply(self, site: ConditionalInstanceNorm2d, x: Tensor) -> Tensor:

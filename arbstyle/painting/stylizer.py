@@ -92,11 +92,11 @@ class Stylizer:
         device: str | torch.device = "auto",
         precision: Precision = "auto",
     ) -> None:
-        self.device = choose_device(device)
+        self.device: torch.device = choose_device(device)
         self.precision = precision
-        self.dtype = choose_dtype(precision, self.device)
-        self.styler = styler.eval().requires_grad_(False).to(self.device)
-        self.information = dict(information or {})
+        self.dtype: torch.dtype = choose_dtype(precision, self.device)
+        self.styler: ArbitraryStyler = styler.eval().requires_grad_(False).to(self.device)
+        self.information: dict[str, Any] = dict(information or {})
         self._painter = _converted(styler.transformer, self.device, self.dtype)
         self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
         self._refiner = functools.lru_cache(1)(

@@ -54,7 +54,7 @@ class Finish:
     def __init__(self, strength: float, own: bool, keep_colors: KeepColors) -> None:
         # The parameters have gone from the photo's own to the style's; the pixels only make 0 exact. Where
         # the photo has none of its own (a bank), the pixels go all the way.
-        self.amount = strength if not own else 1.0 if strength >= 1 else strength * (2 - strength)
+        self.amount: float = strength if not own else 1.0 if strength >= 1 else strength * (2 - strength)
         self.keep_colors = keep_colors
 
     def __call__(self, painted: Tensor, photo: Tensor, cover: Tensor | None) -> Tensor:

@@ -49,7 +49,7 @@ class TiledPainter:
     def __init__(self, transformer: TransformerNetwork, tile: int = DEFAULT_TILE, seed: int = 0) -> None:
         self.transformer = transformer
         self.seed = seed
-        self.tile = max(transformer.multiple, tile // transformer.multiple * transformer.multiple)
+        self.tile: int = max(transformer.multiple, tile // transformer.multiple * transformer.multiple)
         self._overlap: int | None = None
 
     @property

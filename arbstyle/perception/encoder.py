@@ -64,8 +64,10 @@ class PerceptualEncoder(FrozenNetwork):
         if normalize_filters:
             self.capped_filters = normalize_filters_in_place(features, names, pooling)
 
-        self.channels = {name: channels_of(features, names.index(at)) for name, at in self._returned.items()}
-        self.layers = nn.Sequential()
+        self.channels: dict[str, int] = {
+            name: channels_of(features, names.index(at)) for name, at in self._returned.items()
+        }
+        self.layers: nn.Sequential = nn.Sequential()
         kept = set(self._returned.values())
         for index, name in enumerate(names[:depth]):
             module = pooling_layer(pooling) if name.startswith("pool") else features[index]

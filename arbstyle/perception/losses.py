@@ -111,8 +111,8 @@ class PerceptualLoss(nn.Module):
                 f"expected a style statistic among {', '.join(_STATISTICS)}, got '{style_statistic}'"
             )
         self.encoder = encoder
-        self.content_layers = dict(content_layers)
-        self.style_layers = dict(style_layers)
+        self.content_layers: dict[str, float] = dict(content_layers)
+        self.style_layers: dict[str, float] = dict(style_layers)
         self.content_weight = content_weight
         self.style_weight = style_weight
         self.tv_weight = tv_weight

@@ -121,7 +121,7 @@ class FolderPart:
 
     def __init__(self, settings: FolderWriter) -> None:
         self.settings = settings
-        self.classes = class_names(settings.schema)
+        self.classes: list[str] | None = class_names(settings.schema)
 
     def labels(self, columns: pa.Table) -> list[str]:
         """The name of each row's class, "" where it has none."""

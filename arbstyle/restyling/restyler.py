@@ -108,8 +108,8 @@ class Restyler:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.styles = StyleTable.load(Path(recipe.styles))
-        self.stylizer = Stylizer.from_pretrained(
+        self.styles: StyleTable = StyleTable.load(Path(recipe.styles))
+        self.stylizer: Stylizer = Stylizer.from_pretrained(
             recipe.model,
             recipe.device,
             recipe.precision,  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ class StyleWorker:
 
     def __init__(self, model: str | None, precision: str, size: int, vgg_weights: str | None) -> None:
         # Always on a CPU, where all machines of a job agree.
-        self.stylizer = Stylizer.from_pretrained(model, "cpu", precision, weights=vgg_weights)  # type: ignore[arg-type]
+        self.stylizer: Stylizer = Stylizer.from_pretrained(model, "cpu", precision, weights=vgg_weights)  # type: ignore[arg-type]
         self.size = size
 
     def __call__(self, files: Sequence[StyleFile]) -> list[Look]:

@@ -58,7 +58,7 @@ class PartWorker:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.restyler = Restyler(order.recipe)
+        self.restyler: Restyler = Restyler(order.recipe)
 
     def __call__(self, part: Part) -> Report:
         """Paint a part.

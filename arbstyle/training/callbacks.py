@@ -99,7 +99,7 @@ class Checkpoints(Checkpoint):
         self.directory = directory
         self.every_minutes = every_minutes
         self.every_steps = every_steps
-        self.keep_best = keep_best or upload_best
+        self.keep_best: bool = keep_best or upload_best
         self.upload_best = upload_best
         self.best_loss = math.inf
         self.last_written: Path | None = None

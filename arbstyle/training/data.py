@@ -127,7 +127,7 @@ class StyleTransferData(pl.LightningDataModule):
         self.streaming = streaming
         self.shuffle_buffer = shuffle_buffer
         self.batch_size = batch_size
-        self.num_workers = min(8, available_cores()) if num_workers is None else num_workers
+        self.num_workers: int = min(8, available_cores()) if num_workers is None else num_workers
         self.seed = seed
         self.batches_per_epoch = batches_per_epoch
         self.validation_content = validation_content
@@ -136,7 +136,7 @@ class StyleTransferData(pl.LightningDataModule):
         self.hold_out_styles = hold_out_styles
         self.cache_short_side = cache_short_side
         self.cache_dir = cache_dir
-        self.transform = PairTransform(
+        self.transform: PairTransform = PairTransform(
             crop_size=crop_size,
             resize=(resize, resize) if isinstance(resize, int) else resize,
             horizontal_flip=horizontal_flip,

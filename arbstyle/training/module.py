@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -100,16 +100,18 @@ class StyleTransferTraining(pl.LightningModule):
         self.loss_settings = loss
         self.optimization = optimization
         self.logging = logging
-        self.styler = ArbitraryStyler(style_encoder, transformer)
+        self.styler: ArbitraryStyler = ArbitraryStyler(style_encoder, transformer)
         self.first_style = 0
-        self.is_started = start.model is not None
+        self.is_started: bool = start.model is not None
         if start.model is not None:
             self._start_from(start.model, loss.vgg_weights, start.new_styles_only)
         average = AveragedModel(self.styler, multi_avg_fn=WarmAverage(optimization.average_decay))
-        self.average = average.requires_grad_(False)
-        self.loss = build_loss(loss)
-        self.moments_head = self._make_moments_head() if loss.moments_weight else None
-        self.training_targets = CachedTargets(self.loss) if loss.cache_targets else self.loss.targets
+        self.average: AveragedModel = average.requires_grad_(False)
+        self.loss: PerceptualLoss = build_loss(loss)
+        self.moments_head: nn.Linear | None = self._make_moments_head() if loss.moments_weight else None
+        self.training_targets: Callable[..., Targets] = (
+            CachedTargets(self.loss) if loss.cache_targets else self.loss.targets
+        )
         self._unchecked = UncheckedLosses()
         self._random_state: dict[str, Any] | None = None
 

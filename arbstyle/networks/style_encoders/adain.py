@@ -26,7 +26,7 @@ class AdaINEncoder(StyleEncoder):
     def __init__(self, layer: str = "relu4_1", weights: str | Path | None = None) -> None:
         super().__init__()
         self.layer = layer
-        self.encoder = PerceptualEncoder("vgg19", [layer], weights=weights)
+        self.encoder: PerceptualEncoder = PerceptualEncoder("vgg19", [layer], weights=weights)
         self.code_size = 2 * self.encoder.channels[layer]
 
     def forward(self, style: Tensor) -> Tensor:

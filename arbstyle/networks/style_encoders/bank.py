@@ -46,7 +46,7 @@ class StyleTable(nn.Module):
         super().__init__()
         # Equal rows would all get the same gradient direction from the shared network at first.
         rows = (neutral + 0.1 * torch.randn_like(neutral) for _ in range(num_styles))
-        self.rows = nn.ParameterList(nn.Parameter(row) for row in rows)
+        self.rows: nn.ParameterList = nn.ParameterList(nn.Parameter(row) for row in rows)
 
     def forward(self, code: Tensor) -> Tensor:
         table = torch.stack(list(self.rows))

@@ -42,12 +42,12 @@ class MomentsEncoder(StyleEncoder):
         for i, (inputs, outputs, depth) in enumerate(zip((12, *widths), widths, depths, strict=False)):
             layers.append(nn.Conv2d(inputs, outputs, 3, stride=1 if i == 0 else 2, padding=1))
             layers += [nn.Conv2d(outputs, outputs, 3, padding=1) for _ in range(depth - 1)]
-        self.layers = nn.ModuleList(layers)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
         pooled = 2 * (3 + sum(width * depth for width, depth in zip(widths, depths, strict=True)))
-        self.standardize = Standardize(pooled)
-        self.hidden = nn.Linear(pooled, hidden)
-        self.description_size = pooled + hidden
-        self.to_code = nn.Linear(self.description_size, code_size)
+        self.standardize: Standardize = Standardize(pooled)
+        self.hidden: nn.Linear = nn.Linear(pooled, hidden)
+        self.description_size: int = pooled + hidden
+        self.to_code: nn.Linear = nn.Linear(self.description_size, code_size)
         nn.init.normal_(self.to_code.weight)
         self._smallest = 2 ** (len(widths) + 1)
         start_for_relu(self.layers)

@@ -24,7 +24,7 @@ class NormalizationNetwork(StyleEncoder):
         layers: list[nn.Module] = []
         for inputs, outputs in zip((3, *widths), widths, strict=False):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers)
+        self.layers: nn.Sequential = nn.Sequential(*layers)
         start_for_relu(self.layers)
 
     def forward(self, style: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class PooledStatisticsEncoder(StyleEncoder):
         stages = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, first, 3, padding=1))]
         for inputs, outputs in zip(widths, rest, strict=False):
             stages.append(nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)))
-        self.stages = nn.ModuleList(stages)
-        self.perceptron = nn.Sequential(
+        self.stages: nn.ModuleList = nn.ModuleList(stages)
+        self.perceptron: nn.Sequential = nn.Sequential(
             nn.LayerNorm(2 * (3 + sum(widths))),
             nn.Linear(2 * (3 + sum(widths)), hidden),
             nn.SiLU(),

@@ -33,10 +33,10 @@ class StylePredictor(StyleEncoder):
     ) -> None:
         super().__init__()
         self.code_size = code_size
-        self.backbone = (
+        self.backbone: _VggBackbone | _TorchvisionBackbone = (
             _VggBackbone(weights) if backbone == "vgg19" else _TorchvisionBackbone(backbone, weights)
         )
-        self.bottleneck = nn.Linear(self.backbone.channels, code_size)
+        self.bottleneck: nn.Linear = nn.Linear(self.backbone.channels, code_size)
 
     def forward(self, style: Tensor) -> Tensor:
         return self.bottleneck(self.backbone(style).to(self.bottleneck.weight).mean(dim=(2, 3)))
@@ -59,11 +59,13 @@ class _TorchvisionBackbone(FrozenNetwork):
         if weights not in (None, "random"):
             raise ArbstyleError(f"backbone {name} takes torchvision's weights or 'random', not {weights}")
         builder, last, mean, std = self._CUTS[name]
-        self.network = _until(last, _pretrained(builder) if weights is None else _random(builder)).eval()
+        self.network: nn.Sequential = _until(
+            last, _pretrained(builder) if weights is None else _random(builder)
+        ).eval()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         with torch.no_grad():
-            self.channels = self.network(torch.zeros(1, 3, 96, 96)).shape[1]
+            self.channels: int = self.network(torch.zeros(1, 3, 96, 96)).shape[1]
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,8 +75,8 @@ class _TorchvisionBackbone(FrozenNetwork):
 class _VggBackbone(FrozenNetwork):
     def __init__(self, weights: str | Path | None) -> None:
         super().__init__()
-        self.encoder = PerceptualEncoder("vgg19", ["relu4_1"], weights=weights)
-        self.channels = self.encoder.channels["relu4_1"]
+        self.encoder: PerceptualEncoder = PerceptualEncoder("vgg19", ["relu4_1"], weights=weights)
+        self.channels: int = self.encoder.channels["relu4_1"]
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ class AdaINTransformer(TransformerNetwork):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        self.encoder = PerceptualEncoder("vgg19", [self.layer], weights=weights)
-        self.norm = ConditionalInstanceNorm2d(self.encoder.channels[self.layer])
-        self.decoder = nn.Sequential(
+        self.encoder: PerceptualEncoder = PerceptualEncoder("vgg19", [self.layer], weights=weights)
+        self.norm: ConditionalInstanceNorm2d = ConditionalInstanceNorm2d(self.encoder.channels[self.layer])
+        self.decoder: nn.Sequential = nn.Sequential(
             *_decoder_block([512, 256], upsample=True),
             *_decoder_block([256, 256, 256, 256, 128], upsample=True),
             *_decoder_block([128, 128, 64], upsample=True),

@@ -57,24 +57,26 @@ class FastTransformer(TransformerNetwork):
         norm_floor: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.stem = StyledConv(3 * 4 * 4, width, eps=norm_floor)
-        self.before = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
-        self.down = StyledConv(width, deep_width, stride=2)
-        self.deep = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
-        self.up = reflection_conv(deep_width, width, 3, bias=False)
-        self.merge = StyledConv(width, width)
-        self.after = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
-        self.to_fine = SubPixelConv(width, fine_width)
-        self.detail = zero_conv(3 * 2 * 2, fine_width)
-        self.fine = StyledConv(fine_width, fine_width)
-        self.to_picture = SubPixelConv(fine_width, 3)
+        self.stem: StyledConv = StyledConv(3 * 4 * 4, width, eps=norm_floor)
+        self.before: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
+        self.down: StyledConv = StyledConv(width, deep_width, stride=2)
+        self.deep: nn.ModuleList = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
+        self.up: nn.Conv2d = reflection_conv(deep_width, width, 3, bias=False)
+        self.merge: StyledConv = StyledConv(width, width)
+        self.after: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
+        self.to_fine: SubPixelConv = SubPixelConv(width, fine_width)
+        self.detail: nn.Conv2d = zero_conv(3 * 2 * 2, fine_width)
+        self.fine: StyledConv = StyledConv(fine_width, fine_width)
+        self.to_picture: SubPixelConv = SubPixelConv(fine_width, 3)
         if noise:
             self.noise_inputs = _FAST_NOISE
-            self.gates = nn.ModuleList(NoiseGate(len(periods), stride) for stride, periods in _FAST_NOISE)
+            self.gates: nn.ModuleList = nn.ModuleList(
+                NoiseGate(len(periods), stride) for stride, periods in _FAST_NOISE
+            )
             (_, fine_periods), (_, deep_periods) = _FAST_NOISE
-            self.stem_noise = ConditionalNoise(width, len(fine_periods))
-            self.deep_noise = ConditionalNoise(deep_width, len(deep_periods))
-            self.merge_noise = ConditionalNoise(width, len(fine_periods))
+            self.stem_noise: ConditionalNoise = ConditionalNoise(width, len(fine_periods))
+            self.deep_noise: ConditionalNoise = ConditionalNoise(deep_width, len(deep_periods))
+            self.merge_noise: ConditionalNoise = ConditionalNoise(width, len(fine_periods))
 
     def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         gated = self._gated_noise(content, noise)

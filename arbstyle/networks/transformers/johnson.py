@@ -33,16 +33,18 @@ class JohnsonTransformer(TransformerNetwork):
     def __init__(self, width: int = 32, blocks: int = 5, styled_encoder: bool = True) -> None:
         super().__init__()
         first = StyledConv if styled_encoder else _UnstyledConv
-        self.encoder = nn.ModuleList(
+        self.encoder: nn.ModuleList = nn.ModuleList(
             [
                 first(3, width, kernel=9),
                 first(width, 2 * width, stride=2),
                 first(2 * width, 4 * width, stride=2),
             ]
         )
-        self.blocks = nn.ModuleList(StyledResidual(4 * width) for _ in range(blocks))
-        self.decoder = nn.ModuleList([StyledConv(4 * width, 2 * width), StyledConv(2 * width, width)])
-        self.to_picture = StyledConv(width, 3, kernel=9, relu=False)
+        self.blocks: nn.ModuleList = nn.ModuleList(StyledResidual(4 * width) for _ in range(blocks))
+        self.decoder: nn.ModuleList = nn.ModuleList(
+            [StyledConv(4 * width, 2 * width), StyledConv(2 * width, width)]
+        )
+        self.to_picture: StyledConv = StyledConv(width, 3, kernel=9, relu=False)
 
     def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         x = content

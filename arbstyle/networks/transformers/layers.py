@@ -25,8 +25,8 @@ class StyledConv(nn.Module):
     ) -> None:
         super().__init__()
         # The norm that follows takes out any constant, so a bias would never do anything.
-        self.conv = reflection_conv(inputs, outputs, kernel, stride, bias=False)
-        self.norm = ConditionalInstanceNorm2d(outputs, eps)
+        self.conv: nn.Conv2d = reflection_conv(inputs, outputs, kernel, stride, bias=False)
+        self.norm: ConditionalInstanceNorm2d = ConditionalInstanceNorm2d(outputs, eps)
         self.relu = relu
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
@@ -39,8 +39,8 @@ class StyledResidual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = StyledConv(channels, channels)
-        self.second = StyledConv(channels, channels, relu=False)
+        self.first: StyledConv = StyledConv(channels, channels)
+        self.second: StyledConv = StyledConv(channels, channels, relu=False)
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
         return x + self.second(self.first(x, parameters), parameters)
@@ -60,7 +60,7 @@ class SubPixelConv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, factor: int = 2) -> None:
-        self.sub_pixels = factor**2
+        self.sub_pixels: int = factor**2
         super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect")
         with torch.no_grad():
             self.weight.copy_(self.weight[:: self.sub_pixels].repeat_interleave(self.sub_pixels, dim=0))
