@@ -225,8 +225,8 @@ def two_versions(stylizer, hub, tmp_path) -> Hub:
 
 def test_a_revision_is_a_branch_or_a_commit(two_versions):
     commit = sha_of(cast(dict, two_versions.at("me/tiny", "v1")))
-    for name, options in (("me/tiny", {"revision": "v1"}), ("me/tiny@v1", {}), (f"me/tiny@{commit}", {})):
-        assert Stylizer.from_pretrained(name, "cpu", "fp32", **options).name == "old"
+    for name, revision in (("me/tiny", "v1"), ("me/tiny@v1", None), (f"me/tiny@{commit}", None)):
+        assert Stylizer.from_pretrained(name, "cpu", "fp32", revision=revision).name == "old"
     assert Stylizer.from_pretrained("me/tiny", "cpu", "fp32").name == "new"
 
 

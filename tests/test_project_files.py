@@ -36,7 +36,7 @@ def test_hosted_checks_run_the_one_command_on_three_systems():
     assert ".ci/run" in [step.get("run") for step in job["steps"]]
 
 
-@pytest.mark.parametrize("script", ["run", "package"])
+@pytest.mark.parametrize("script", ["run", "package", "types"])
 def test_the_scripts_of_the_check_are_programs(script):
     path = REPOSITORY / ".ci" / script
     assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")

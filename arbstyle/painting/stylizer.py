@@ -111,6 +111,7 @@ class Stylizer:
         precision: Precision = "auto",
         *,
         weights: str | Path | None = None,
+        trust_code: bool = False,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
@@ -122,6 +123,8 @@ class Stylizer:
                 ``owner/name`` on the Hugging Face Hub. ``None`` is the model that ships with the package.
             device, precision: as in the constructor.
             weights: VGG weights, for the few models that contain a VGG.
+            trust_code: import networks from outside this package that the model names; see
+                :func:`~arbstyle.load_styler`.
             revision, cache_dir, token: see :func:`arbstyle.hub.find_model`.
 
         Raises:
@@ -131,7 +134,7 @@ class Stylizer:
         choose_dtype(precision, device)
         if path is not None:
             file = find_model(path, revision=revision, cache_dir=cache_dir, token=token)
-            return cls(*load_styler(file, weights), device=device, precision=precision)
+            return cls(*load_styler(file, weights, trust_code=trust_code), device=device, precision=precision)
         packaged = files("arbstyle") / "assets" / "arbstyle.safetensors"
         if not packaged.is_file():
             raise ArbstyleError(
