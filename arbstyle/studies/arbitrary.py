@@ -212,7 +212,7 @@ def _training_loss(weights: str | Path | None, compressed_vgg: str | Path | None
         {CONTENT_LAYER: 1.0},
         dict.fromkeys(STYLE_LAYERS, 1.0),
         style_statistic="moments",
-        balance=True,
+        relative_errors=True,
     )
 
 

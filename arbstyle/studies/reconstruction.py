@@ -52,7 +52,7 @@ def content_reconstruction(
                 init="noise",
                 steps=steps,
                 seed=seed,
-                encoder=network,
+                vgg=network,
                 vgg_weights=weights,
             )
             for seed in seeds
