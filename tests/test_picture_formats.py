@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from arbstyle import images
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import Picture, as_mask, read_picture, resize_with_alpha
+from arbstyle.images import Picture, PictureLike, as_mask, read_picture, resize_with_alpha
 from arbstyle.images.decoding import READABLE_FORMATS
 from arbstyle.images.sizes import style_view
 
@@ -55,7 +56,7 @@ def samples(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def meaning(path: Path, photometric: str, extra: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     """RGB and alpha H×W×C in [0,1] of the values that tifffile reads."""
     with tifffile.TiffFile(path) as file:
-        stored, planar = file.asarray(), file.pages[0].planarconfig
+        stored, planar = file.asarray(), file.pages.first.planarconfig
     if stored.ndim == 3 and planar == 2:
         stored = np.moveaxis(stored, 0, -1)
     values = np.atleast_3d(stored.astype(np.float64))
@@ -125,7 +126,8 @@ def test_tiff_is_read_rightly_or_refused(dtype: str, layout: tuple, tmp_path: Pa
 @pytest.mark.parametrize("zero", ["minisblack", "miniswhite"])
 def test_tiff_tiles_and_big_tiff(bits: int, zero: str, tmp_path: Path):
     values = samples("bool" if bits == 1 else "uint8", (40, 33))
-    for number, options in enumerate(({"bigtiff": True}, {"tile": (16, 16)})):
+    choices: list[dict[str, Any]] = [{"bigtiff": True}, {"tile": (16, 16)}]
+    for number, options in enumerate(choices):
         if bits == 1 and "tile" in options:
             continue
         path = tmp_path / f"{number}.tif"
@@ -285,8 +287,12 @@ def test_a_mask_is_black_where_it_is_transparent(kind: str, tmp_path: Path):
     values = np.full((4, 6, 4), 255, np.uint8)
     values[:, 3:, 3] = 0
     Image.fromarray(values).save(tmp_path / "mask.png")
-    source = {"file": tmp_path / "mask.png", "Pillow": Image.fromarray(values), "array": values}[kind]
-    assert as_mask(source)[0, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 4
+    sources: dict[str, PictureLike] = {
+        "file": tmp_path / "mask.png",
+        "Pillow": Image.fromarray(values),
+        "array": values,
+    }
+    assert as_mask(sources[kind])[0, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 4
 
 
 def test_optimize_leaves_colours_behind_alpha_as_they_are(tmp_path: Path, vgg19_random: None):
