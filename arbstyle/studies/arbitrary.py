@@ -35,9 +35,6 @@ from arbstyle.studies.compressed_vgg import CompressedVGG
 from arbstyle.studies.drawing import Labelled, plot, sheet
 from arbstyle.studies.finding import Cell, Finding, Table
 
-STYLES_JUDGED = 8
-"""Styles that every system but Johnson's has learned, and as many that none has seen."""
-
 BATCH = 4
 LEARNING_RATE = 1e-3
 ROW_LEARNING_RATE = 1e-2
@@ -100,25 +97,31 @@ class Pictures:
 
 
 def read_pictures(
-    photos: Sequence[Path], styles: Sequence[Path], *, size: int, held_out_photos: int = 4
+    photos: Sequence[Path],
+    styles: Sequence[Path],
+    *,
+    size: int,
+    held_out_photos: int = 4,
+    unseen_styles: int = 8,
 ) -> Pictures:
     """The first photos and every so many a style are held out, whatever the number of styles learned.
 
     Args:
         photos, styles: files.
         size: of the middle square that is kept, in pixels.
-        held_out_photos: how many.
+        held_out_photos: how many, for judging.
+        unseen_styles: how many; as many seen ones are judged.
 
     Raises:
         ArbstyleError: too few files.
     """
-    if len(photos) <= held_out_photos or len(styles) < 2 * STYLES_JUDGED:
+    if len(photos) <= held_out_photos or len(styles) < 2 * unseen_styles:
         raise ArbstyleError(
-            f"expected more than {held_out_photos} photos and at least {2 * STYLES_JUDGED} styles, "
+            f"expected more than {held_out_photos} photos and at least {2 * unseen_styles} styles, "
             f"got {len(photos)} and {len(styles)}: add some"
         )
-    stride = len(styles) // STYLES_JUDGED
-    unseen = list(styles[::stride][:STYLES_JUDGED])
+    stride = len(styles) // unseen_styles
+    unseen = list(styles[::stride][:unseen_styles])
     seen = [path for path in styles if path not in set(unseen)]
     # Folders are sorted by source: mixed, the first 8 are not all of one kind.
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0)).tolist()
@@ -284,15 +287,18 @@ class _Judge:
         with torch.no_grad():
             self._content = self._encoder(self._photos)[CONTENT_LAYER]
             self._seen, self._unseen = (
-                [style_statistics(self._encoder(style[None])) for style in styles[:STYLES_JUDGED]]
+                [
+                    style_statistics(self._encoder(style[None]))
+                    for style in styles[: len(pictures.unseen_styles)]
+                ]
                 for styles in (pictures.styles, pictures.unseen_styles)
             )
 
     @torch.no_grad()
     def row(self, system: str, count: int, steps: int, paint: Painter, *, unseen: bool) -> dict[str, Cell]:
-        seen_numbers = range(min(STYLES_JUDGED, count or STYLES_JUDGED))
+        seen_numbers = range(min(len(self._seen), count or len(self._seen)))
         seen = [self._losses(paint, number) for number in seen_numbers]
-        new = [self._losses(paint, -1 - number) for number in range(STYLES_JUDGED)] if unseen else []
+        new = [self._losses(paint, -1 - number) for number in range(len(self._unseen))] if unseen else []
         return {
             "system": system,
             "styles": count,
@@ -352,4 +358,4 @@ def _sheet(trained: Mapping[tuple[str, int], ArbitraryStyler], pictures: Picture
         lines.append(
             [(f"{name}\n{count} styles", photo), *(("", paint(photo, n).clamp(0, 1)) for n in known)]
         )
-    return sheet(lines, width=96)
+    return sheet(lines, width=120)

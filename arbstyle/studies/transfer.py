@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "balance": {
         "balanced": {},
-        "not balanced": {"balance": False},
+        "not balanced": {"relative_errors": False},
     },
     "pooling": {
         "max": {},
