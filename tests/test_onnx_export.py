@@ -90,7 +90,7 @@ def test_packaged_graphs_are_of_the_packaged_model(stylizer: Stylizer):
         assert metadata["fingerprint"] == stylizer.fingerprint, "run scripts/package_model.py"
         assert metadata["weights_header"] == header_hash(ASSETS / "arbstyle.safetensors")
         assert metadata["part"] == name
-        assert path.stat().st_size < 150e3, "its weights are in the model's own file"
+        assert path.stat().st_size < 500e3, "its weights are in the model's own file"
 
 
 def test_exported_files_need_no_other_and_say_what_they_are(exported: Path, stylizer: Stylizer):

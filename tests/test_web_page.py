@@ -233,7 +233,7 @@ def test_hostile_files_are_refused_and_the_page_goes_on(page: Any, tmp_path: Pat
 
 def test_twenty_pictures_do_not_fill_the_memory(page: Any):
     choose(page, PHOTO)
-    slide(page, "size", 256)
+    slide(page, "size", 128)
     used = "performance.measureUserAgentSpecificMemory().then((memory) => memory.bytes)"
     names = list(gallery_files())[1:21]  # the first one is chosen already
     memory = []
