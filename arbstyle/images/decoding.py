@@ -46,6 +46,7 @@ _HIGHEST_LIGHT = 32  # of floats of which 1 is white
 # At the peak: Pillow's own copies of 4 bytes, and what comes out.
 _BYTES_PER_PIXEL_KEPT = 12
 _BYTES_PER_PIXEL = 24
+_BYTES_PER_PIXEL_OF_VIDEO_CODECS = 12  # whose decoders keep canvases of their own, on top
 
 _process_lock = threading.Lock()  # around changes to what all threads share
 
@@ -119,7 +120,10 @@ def _too_large(name: str) -> ArbstyleError:
 
 def _check_memory(image: Image.Image, name: str, keep_bytes: bool) -> None:
     """A file of some bytes may claim any size: refuse before anything is allocated."""
-    needed = image.width * image.height * (_BYTES_PER_PIXEL_KEPT if keep_bytes else _BYTES_PER_PIXEL)
+    each = _BYTES_PER_PIXEL_KEPT if keep_bytes else _BYTES_PER_PIXEL
+    if image.format in ("WEBP", "AVIF"):
+        each += _BYTES_PER_PIXEL_OF_VIDEO_CODECS
+    needed = image.width * image.height * each
     there = available_ram()
     if needed > there:
         raise ArbstyleError(
