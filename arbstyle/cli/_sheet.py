@@ -76,9 +76,12 @@ class _Cells:
             with memory_for("paint a picture of the sheet"):
                 return make()
         except ArbstyleError as error:
-            if str(error) not in self.failures:  # a bad style fails with every photo
-                self.failures.append(str(error))
+            self.note(error)
             return None
+
+    def note(self, error: ArbstyleError) -> None:
+        if str(error) not in self.failures:  # a bad style fails with every photo
+            self.failures.append(str(error))
 
     def paint(self, painter: Painter, photo: Picture, style: StyleChoice) -> Tensor | None:
         painted = self.attempt(partial(painter.paint, photo, style))
@@ -111,4 +114,4 @@ def _small_photos(painter: Painter, contents: Sequence[Source], cells: _Cells) -
         try:
             yield painter.read(content, SHEET_SIZE)
         except ArbstyleError as error:
-            cells.failures.append(str(error))
+            cells.note(error)

@@ -27,7 +27,11 @@ class Parser(argparse.ArgumentParser):
         # An abbreviation that works today is ambiguous once another option shares its beginning.
         super().__init__(**{"allow_abbrev": False, **settings})
 
+    hint = ""
+
     def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message and not message.rpartition(": ")[2].startswith("-"):
+            message += self.hint
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see '{self.prog} --help')\n")
 
 
@@ -93,6 +97,8 @@ def parse(function: Callable[..., Any], program: str, arguments: Sequence[str]) 
         section = parser.add_argument_group(Documentation.of(group).line)
         for parameter in _parameters(group):
             _add(section, parameter)
+    if any(each.positional and each.required for each in _parameters(function)):
+        parser.hint = "; an option that takes several words takes all that follow: put these first"
     # Intermixed, so that CONTENT may stand behind the options, too.
     words = vars(parser.parse_intermixed_args(list(arguments)))
     given = {name: value for name, value in words.items() if value not in (None, [])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -101,3 +102,16 @@ def sigterm_as_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: came
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def log_lines() -> Iterator[None]:
+    """Inside, what the package logs is told on standard error like all other lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("arbstyle: %(message)s"))
+    logger = logging.getLogger("arbstyle")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

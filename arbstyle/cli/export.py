@@ -38,12 +38,14 @@ def export(
 
 def _write_model(checkpoint: str | None, output: str) -> None:
     from arbstyle.errors import ArbstyleError
+    from arbstyle.images import check_outputs
     from arbstyle.training.checkpoint import export_checkpoint
 
     if not output.endswith(".safetensors"):
         raise ArbstyleError(f"expected an output that ends in .safetensors, got {output}")
     if checkpoint is None:
         raise ArbstyleError("expected a checkpoint to make a model file of")
+    check_outputs([("--output", output)], [("MODEL", checkpoint)])
     print(export_checkpoint(checkpoint, output))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from arbstyle.cli._options import warn
+from arbstyle.cli._pipes import piped
+from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
 from arbstyle.optimization import Settings
 
@@ -78,17 +80,35 @@ def optimize(
     1: some of several pictures could not be painted; 2: none, for the reason told.
 
     Args:
-        content: photos to repaint, one by one: files, folders, patterns such as 'in/*.jpg'.
+        content: photos to repaint, one by one: files, folders, patterns such as 'in/*.jpg', or - for standard
+            input.
         style: style pictures, likewise, or names of 'arbstyle styles', mixed into one style; with weights,
             as in a.jpg:0.6 b.jpg:0.4, in that ratio.
-        output: picture to write; for several photos a folder, or a template such as 'out/{content}.png'.
+        output: picture to write; for several photos a folder, or a template such as 'out/{content}.png'; -
+            for standard output (PNG).
         recursive: look into subfolders, too.
         skip_existing: go on where a batch was interrupted.
     """
+    given = content or []
+    if not given and len(style) > 1:
+        warn("no CONTENT before --style, which takes all words after it: making a texture of all styles")
+    with log_lines(), piped([*given, *style], output) as (words, place):
+        contents, styles = words[: len(given)], words[len(given) :]
+        return _optimize(contents, styles, place or output, recursive, skip_existing, settings, records)
+
+
+def _optimize(
+    words: Sequence[str],
+    style: Sequence[str],
+    output: str,
+    recursive: bool,
+    skip_existing: bool,
+    settings: Settings,
+    records: Records,
+) -> int:
     from arbstyle.images import check_output_path, check_outputs, is_pattern
     from arbstyle.painting.batch import find_mixture, find_sources, inputs_of, output_folder, plan
 
-    words = content or []
     one_file = len(words) < 2 and not any(os.path.isdir(word) or is_pattern(word) for word in words)
     to_file = one_file and "{" not in output and not output.endswith(("/", os.sep))
     if to_file:

@@ -34,7 +34,7 @@ def save(
         photos: a handful of photos like those to be painted.
     """
     from arbstyle.errors import ArbstyleError
-    from arbstyle.images import check_output_path
+    from arbstyle.images import check_output_path, check_outputs
     from arbstyle.painting import check_options
 
     check_options(style_size=style_size)
@@ -44,6 +44,8 @@ def save(
         )
     path = Path(output or f"{Path(picture).stem}.style.safetensors")
     check_output_path(path, (".safetensors",))
+    inputs = [("PICTURE", picture), *(("--photos", photo) for photo in photos), *options.files()]
+    check_outputs([("--output", path)], inputs)
     if path.exists() and not overwrite:
         raise ArbstyleError(f"'{path}' exists; add --overwrite, or give another -o")
     stylizer = options.stylizer()
@@ -65,9 +67,12 @@ def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None
         json: as JSON.
     """
     from arbstyle.errors import ArbstyleError
-    from arbstyle.images import from_pil, write_image
+    from arbstyle.images import check_output_path, check_outputs, from_pil, write_image
     from arbstyle.painting import Style
 
+    if thumbnail:
+        check_output_path(thumbnail)
+        check_outputs([("--thumbnail", thumbnail)], [("FILES", file) for file in files])
     if thumbnail and len(files) > 1:
         raise ArbstyleError(f"--thumbnail writes one picture, but {len(files)} files are given; give one")
     styles = {path: Style.load(path) for path in files}

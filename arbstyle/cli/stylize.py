@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from arbstyle.cli._options import ModelOptions, ResultFile, warn
+from arbstyle.cli._pipes import piped
+from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
 
 MATCHING = ("histogram", "coral")
@@ -127,30 +129,48 @@ def stylize(
 ) -> int:
     """Repaint photos in the style of any picture, in one forward pass.
 
-    Put CONTENT first. Results are named CONTENT__STYLE in the current folder unless -o says otherwise. Exit
-    code
-    1: some of several pictures could not be painted; 2: none, for the reason told.
+    Put CONTENT first. Results are named CONTENT__STYLE in the current folder unless -o says otherwise.
+    Exit code 1: some of several pictures could not be painted; 2: none, for the reason told.
 
     Args:
-        content: photos: files, folders, patterns such as 'in/*.jpg'.
+        content: photos: files, folders, patterns such as 'in/*.jpg', or - for standard input.
         style: names of 'arbstyle styles', pictures, folders, patterns, files of 'arbstyle style save', or
             numbers of a bank; each photo in each style; with weights, as in a.jpg:0.6 b.jpg:0.4, in one
             blend of all.
-        output: a file, a folder, or a template such as 'out/{style}/{content}.png'.
+        output: a file, a folder, a template such as 'out/{style}/{content}.png', or - for standard
+            output (PNG).
     """
-    from arbstyle.cli._batch import Batch
-    from arbstyle.cli._onnx_painter import check_backend, load_painter
-    from arbstyle.cli._painter import Painter
-    from arbstyle.cli._sheet import make_sheet, place_of_sheet
-    from arbstyle.painting import StrengthWarning
-    from arbstyle.painting.batch import find_sources, find_styles, inputs_of, output_folder, plan
-    from arbstyle.painting.gallery import is_shadowed
+    from arbstyle.cli._onnx_painter import check_backend
 
     for group in (painting, many, result, machine):
         group.check()
     if painting.refine is not None and many.strip is not None:
         raise ArbstyleError("--refine improves one style picture as it is: it goes with no --strip")
     check_backend(painting, machine, many)
+    if output == "-" and many.json:
+        raise ArbstyleError("--json prints a summary, '-o -' the picture; give one of them")
+    with log_lines(), piped([*content, *style], output) as (words, place):
+        contents, styles = words[: len(content)], words[len(content) :]
+        return _stylize(contents, styles, place, painting, many, result, machine)
+
+
+def _stylize(
+    content: Sequence[str],
+    style: Sequence[str],
+    output: str | None,
+    painting: Painting,
+    many: ManyPictures,
+    result: ResultFile,
+    machine: Machine,
+) -> int:
+    from arbstyle.cli._batch import Batch
+    from arbstyle.cli._onnx_painter import load_painter
+    from arbstyle.cli._painter import Painter
+    from arbstyle.cli._sheet import make_sheet, place_of_sheet
+    from arbstyle.painting import StrengthWarning
+    from arbstyle.painting.batch import find_sources, find_styles, inputs_of, output_folder, plan
+    from arbstyle.painting.gallery import is_shadowed
+
     contents = find_sources(content, recursive=many.recursive, below=output_folder(output))
     for name in filter(is_shadowed, style):
         warn(f"'{name}' is a file here, and not the gallery's style of that name")

@@ -45,7 +45,7 @@ from arbstyle.evaluation.methods import (
 from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name
 from arbstyle.evaluation.results import LAYERS, MIN_SIZE, ResultsTable, Row, Summary
 from arbstyle.evaluation.summary import differences, summaries
-from arbstyle.images import write_image
+from arbstyle.images import check_outputs, write_image
 from arbstyle.perception import PerceptualEncoder
 
 
@@ -135,6 +135,7 @@ def evaluate(
             f"the method to compare with is one of {', '.join(method.name for method in compared)}, "
             f"got '{reference}': correct it"
         )
+    _require_separate_files(compared, pairs, folder, {"--model": model, "--vgg-weights": vgg_weights})
     encoder = (encoder or PerceptualEncoder("vgg19", LAYERS, weights=vgg_weights)).to(device)
 
     examiner = Examiner(encoder, size)
@@ -240,6 +241,20 @@ def _report_folder(folder: Path) -> Path:
             f"the report folder {folder} can't be made ({error.strerror}): choose another"
         ) from error
     return folder
+
+
+def _require_separate_files(
+    compared: Sequence[Method], pairs: Sequence[Pair], folder: Path, others: Mapping[str, str | Path | None]
+) -> None:
+    """No picture or table of the report replaces what is measured."""
+    made = [method for method in compared if isinstance(method, GeneratingMethod)]
+    kept = [method for method in compared if isinstance(method, OutputFolder)]
+    outputs = [method.picture(pair, folder) for method in made for pair in pairs]
+    outputs += [folder / name for name in ("results.csv", "results.json", "index.html")]
+    inputs = [("--content", pair.content) for pair in pairs] + [("--style", pair.style) for pair in pairs]
+    inputs += [("--outputs", method.picture(pair, folder)) for method in kept for pair in pairs]
+    files = [(role, path) for role, path in others.items() if path and Path(path).is_file()]
+    check_outputs((("--output", path) for path in outputs), [*inputs, *files])
 
 
 def _require_distinct_names(methods: Sequence[Method]) -> None:

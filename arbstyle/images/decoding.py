@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.codecs import format_of, require_codec
 from arbstyle.images.files import check_input_file, quoted, reason_of
 from arbstyle.images.metadata import portable_exif
 from arbstyle.images.png import LARGEST_PROFILE, without_large_notes
@@ -34,7 +36,7 @@ _ORIENTATIONS = {
 }
 
 READABLE_FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP", "HEIF"
 )  # fmt: skip
 """What is read, by content whatever the name says. Pillow has more, of which EPS runs Ghostscript."""
 
@@ -47,6 +49,11 @@ _HIGHEST_LIGHT = 32  # of floats of which 1 is white
 _BYTES_PER_PIXEL_KEPT = 12
 _BYTES_PER_PIXEL = 24
 _BYTES_PER_PIXEL_OF_VIDEO_CODECS = 12  # whose decoders keep canvases of their own, on top
+
+_FILMS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF")
+"""Formats in which further frames are further pictures; in a phone's JPEG (MPO) they are previews."""
+
+logger = logging.getLogger(__name__)
 
 _process_lock = threading.Lock()  # around changes to what all threads share
 
@@ -65,7 +72,22 @@ def decode_file(path: str | Path, keep_bytes: bool = False) -> Decoded:
     name = quoted(path)
     check_input_file(path)
     with decoding(name), open_picture(path) as image:
+        _tell_of_frames(image, name)
         return Decoded(*decode(image, name, keep_bytes), portable_exif(image))
+
+
+def _tell_of_frames(image: Image.Image, name: str) -> None:
+    """Whoever gives a film should know that one picture is made of it."""
+    if image.format not in _FILMS:
+        return
+    try:
+        animated = bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame must not cost the first
+        return
+    if animated:
+        film = image.format != "TIFF"
+        what, remedy = ("an animation", "; 'arbstyle video' paints all") if film else ("several pages", "")
+        logger.warning("%s has %s: the first is used%s", name, what, remedy)
 
 
 @contextmanager
@@ -96,6 +118,8 @@ def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
     """A file, or the bytes of one, as a Pillow image that is still to be decoded: the only way in."""
     # Given a name, Pillow maps uncompressed TIFFs into memory and then garbles turned ones.
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        require_codec(format_of(file.read(12)), f"read {quoted(source) if isinstance(source, Path) else 'it'}")
+        file.seek(0)
         start = without_large_notes(file)
         with _open_any_size(start or file) as image:
             yield image
@@ -107,7 +131,8 @@ def _open_any_size(file: BinaryIO) -> Image.Image:
         pillows_limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
         Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = MAX_PIXELS, LARGEST_PROFILE
         try:
-            return Image.open(file, formats=READABLE_FORMATS)
+            Image.init()
+            return Image.open(file, formats=[name for name in READABLE_FORMATS if name in Image.OPEN])
         finally:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = pillows_limits
 

@@ -16,8 +16,8 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images.files import FORMATS, atomic_path, check_output_path, quoted, reason_of
 from arbstyle.images.metadata import format_metadata
 
-_FORMATS_WITH_ALPHA = {"PNG", "WEBP", "TIFF"}
-_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
+_FORMATS_WITH_ALPHA = {"PNG", "WEBP", "TIFF", "AVIF", "HEIF"}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_535, "HEIF": 16_384}
 
 
 def write_array(
@@ -77,6 +77,8 @@ def _encode(planes: np.ndarray, image_format: str, quality: int, metadata: Mappi
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality},
+        "AVIF": {"quality": quality, "subsampling": "4:4:4"},
+        "HEIF": {"quality": quality, "chroma": 444},
     }
     # In memory first: writing straight to a full disk, Pillow reports "encoder error" and no reason.
     buffer = io.BytesIO()

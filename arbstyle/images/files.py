@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.codecs import require_codec
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -20,9 +21,12 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
     ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
 WRITABLE_SUFFIXES = tuple(FORMATS)
-READABLE_SUFFIXES = (*WRITABLE_SUFFIXES, ".jfif", ".jpe", ".jp2", ".avif", ".ppm", ".pgm", ".pnm", ".tga")
+READABLE_SUFFIXES = (*WRITABLE_SUFFIXES, ".jfif", ".jpe", ".jp2", ".ppm", ".pgm", ".pnm", ".tga")
 """What `find_images` takes for a picture; a file named outright may be anything that Pillow reads."""
 
 
@@ -53,6 +57,8 @@ def check_output_path(path: str | Path, suffixes: Collection[str] | None = WRITA
     name = quoted(path)
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ArbstyleError(f"cannot write {name}: expected a file name that ends in {', '.join(suffixes)}")
+    if suffixes is not None:
+        require_codec(FORMATS.get(path.suffix.lower()), f"write {name}")
     try:
         mode = _existing_mode(path)
         folder = path.parent

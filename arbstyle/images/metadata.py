@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from arbstyle.images.files import printable
 from arbstyle.images.profiles import srgb_profile
 
-_FORMATS_WITH_EXIF = {"JPEG", "PNG", "WEBP", "TIFF"}
+_FORMATS_WITH_EXIF = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"}
 _MAX_JPEG_EXIF = 65_533
 
 # A TIFF file's EXIF tags are also its directory of strips and bit depths; only these describe the picture.

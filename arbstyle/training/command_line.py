@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 import yaml
 from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from arbstyle.errors import ArbstyleError
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -55,6 +57,11 @@ class OneLineParser(LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """``fit`` and its sisters; everything a run writes lies in ``trainer.default_root_dir``."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        commands = LightningCLI.subcommands()
+        return {name: commands[name] for name in ("fit", "validate")}  # there is nothing to test or predict
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # As arguments of their own rather than in trainer.callbacks: a later config replaces lists.
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
@@ -75,7 +82,15 @@ class TrainingCLI(LightningCLI):
         if config.get("logger") in (None, True):
             name = self._get(self.config_init, "run_name")
             kwargs["logger"] = default_loggers(config.get("default_root_dir"), name)
-        return super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:  # no such accelerator, steps below -1
+            raise ArbstyleError(f"cannot train with these settings of the trainer: {error}") from error
+        if trainer.precision == "16-true" and trainer.strategy.root_device.type == "cpu":
+            raise ArbstyleError(
+                "trainer.precision 16-true needs a GPU, this is a CPU: use bf16-mixed or 32-true"
+            )
+        return trainer
 
     def before_fit(self) -> None:
         settings = yaml.safe_load(self._parser("fit").dump(self.config.fit, skip_none=False))

@@ -167,7 +167,7 @@ class StyleTransferData(pl.LightningDataModule):
             "seed": (self.seed, 0),
             "validation_pairs": (self.validation_pairs, 0),
             "crops_per_picture": (transform.crops_per_picture, 1),
-            "crop_size": (transform.crop_size, 1),
+            "crop_size": (transform.crop_size, 8),
             "resize": (transform.resize[0], transform.crop_size),
             "resize's upper end": (transform.resize[1], transform.resize[0]),
             "style_size": (low, 1),
