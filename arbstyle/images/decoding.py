@@ -118,7 +118,9 @@ def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
     """A file, or the bytes of one, as a Pillow image that is still to be decoded: the only way in."""
     # Given a name, Pillow maps uncompressed TIFFs into memory and then garbles turned ones.
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        require_codec(format_of(file.read(12)), f"read {quoted(source) if isinstance(source, Path) else 'it'}")
+        require_codec(
+            format_of(file.read(12)), f"read {quoted(source) if isinstance(source, Path) else 'it'}"
+        )
         file.seek(0)
         start = without_large_notes(file)
         with _open_any_size(start or file) as image:
