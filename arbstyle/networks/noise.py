@@ -87,7 +87,7 @@ def _coarse_noise(
 
 def _linear_weights(length: int, count: int, period: int, start: int) -> Tensor:
     """length×count weights of linear interpolation, each row of norm 1 so that variance stays 1."""
-    place = (torch.arange(length) + start) / period
+    place = (torch.arange(length) + start).float() / period
     distance = (place[:, None] - torch.arange(count)).abs()
     weights = (1 - distance).clamp(min=0)
     return weights / weights.norm(dim=1, keepdim=True)
