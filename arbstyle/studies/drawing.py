@@ -103,4 +103,4 @@ def _new_figure(width: float, height: float, layout: Literal["constrained"] | No
 def _to_pil_image(figure: Figure) -> Image.Image:
     file = BytesIO()
     figure.savefig(file, format="png", facecolor="white")
-    return Image.open(file).convert("RGB")
+    return Image.open(file, formats=("PNG",)).convert("RGB")
