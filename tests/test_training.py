@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import statistics
 import struct
@@ -20,9 +21,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel
 
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
@@ -345,25 +348,74 @@ def test_killed_and_resumed_is_the_uninterrupted_run(sets: Path, whole: Path, tm
     assert (tmp_path / "metrics-1.csv").exists(), "earlier curves are kept"
 
 
-def test_sigterm_saves_and_ends_cleanly(
-    sets: Path, whole: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_and_resumed_is_the_uninterrupted_run(
+    sign: signal.Signals,
+    code: int,
+    sets: Path,
+    whole: Path,
+    tmp_path: Path,
+    quiet: None,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    original = AveragedModel.update_parameters
+    steps = iter(range(1, 99))
+
+    def signalled(*args: Any) -> None:
+        if next(steps) == 5:  # in the middle of the step: the weights are new, their average is old
+            signal.raise_signal(sign)
+        original(*args)
+
     with monkeypatch.context() as patch:
-        at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
-        assert main(command(sets, tmp_path)) == 0
-    saved = tmp_path / "checkpoints" / "last.ckpt"
+        patch.setattr(AveragedModel, "update_parameters", signalled)
+        assert main(command(sets, tmp_path)) == code
     assert checkpoint(tmp_path)["global_step"] == 5
-    assert main(command(sets, tmp_path, "--ckpt_path", str(saved))) == 0
+    assert main(command(sets, tmp_path, "--ckpt_path", "last")) == 0
     assert_same_training(checkpoint(whole), checkpoint(tmp_path))
 
 
-def test_control_c_saves(sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch):
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+def test_control_c_twice_leaves_the_last_checkpoint(
+    sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch
+):
+    def twice(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
+        if self.trainer.global_step == 4:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return content.new_zeros(())
 
-    at_step(2, interrupt, monkeypatch)
+    monkeypatch.setattr(StyleTransferTraining, "_identity_error", twice)
     assert main(command(sets, tmp_path)) == 130
-    assert checkpoint(tmp_path)["global_step"] == 2
+    assert checkpoint(tmp_path)["global_step"] == 3
+
+
+def one_complaint(arguments: Sequence[str], capsys: pytest.CaptureFixture) -> str:
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_no_run_replaces_the_results_of_another(
+    sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    for more in ((), ("--ckpt_path", str(copied(whole / "checkpoints" / "last.ckpt", tmp_path)))):
+        assert "holds an earlier run's results" in one_complaint(command(sets, whole, *more), capsys)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+    (tmp_path / "new").mkdir()
+    line = one_complaint(command(sets, tmp_path / "new", "--ckpt_path", "last"), capsys)
+    assert str(tmp_path / "new" / "checkpoints" / "last.ckpt") in line
+    assert not any((tmp_path / "new").iterdir())
+
+
+def copied(file: Path, folder: Path) -> Path:
+    return Path(shutil.copy(file, folder))
+
+
+def test_two_runs_do_not_share_a_folder(
+    sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    with FileLock(tmp_path / ".lock"):
+        assert "another run is training in" in one_complaint(command(sets, tmp_path), capsys)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_resuming_takes_the_configurations_learning_rate(
@@ -394,10 +446,9 @@ def test_the_encoder_may_learn_at_a_rate_of_its_own(sets: Path, tmp_path: Path, 
         "--model.optimization.schedule",
         "constant",
     )
-    assert main(command(sets, tmp_path, *more)) == 0
     resume = (
         "--ckpt_path",
-        str(tmp_path / "checkpoints" / "last.ckpt"),
+        "last",
         "--model.optimization.learning_rate",
         "0.02",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path
@@ -75,6 +78,9 @@ class Speed(pl.Callback):
 class Checkpoints(Checkpoint):
     """``last.ckpt`` every few minutes, at the end and when the run is told to stop; ``best.ckpt`` beside it.
 
+    Ctrl-C stops the run at the end of a step, as SIGTERM does: within one, some weights are new and others
+    old. A second Ctrl-C stops it at once and leaves ``last.ckpt`` as it is.
+
     Args:
         directory: folder; default: ``checkpoints`` in the run's folder.
         every_minutes: time between two of ``last.ckpt``.
@@ -105,6 +111,8 @@ class Checkpoints(Checkpoint):
         self.last_written: Path | None = None
         self._step = self._first_step = 0
         self._saved_at = math.inf
+        self._interrupted = False
+        self._earlier_handler: Any = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         directory = self.directory or str(Path(trainer.default_root_dir) / "checkpoints")
@@ -115,6 +123,19 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = self._first_step = trainer.global_step
         self._saved_at = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._earlier_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, *_: Any) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        logger.info("stopping at the end of this step; Ctrl-C again stops at once, without saving")
+
+    def _stop_listening(self) -> None:
+        if self._earlier_handler is not None:
+            signal.signal(signal.SIGINT, self._earlier_handler)
+            self._earlier_handler = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self._step:  # more batches are needed for a step
@@ -123,6 +144,8 @@ class Checkpoints(Checkpoint):
         if trainer.strategy.broadcast(self._is_due()):  # clocks differ
             self._save(trainer, "last.ckpt")
             self._saved_at = time.monotonic()
+        if self._interrupted:
+            signal.raise_signal(signal.SIGTERM)  # Lightning stops on it where a step is over and logged
 
     def _is_due(self) -> bool:
         if self.every_steps is not None:
@@ -138,6 +161,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer, "best.ckpt")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_listening()
         self._save(trainer, "last.ckpt")
         best = Path(self.directory or ".") / "best.ckpt"
         if self.upload_best and best.is_file() and trainer.is_global_zero:
@@ -148,8 +172,11 @@ class Checkpoints(Checkpoint):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        # After a failure the last good checkpoint must stay; after SIGTERM or Ctrl-C nothing is wrong.
-        if isinstance(exception, (SystemExit, KeyboardInterrupt)) and trainer.global_step > self._first_step:
+        self._stop_listening()
+        if not isinstance(exception, SIGTERMException):
+            return  # after a failure, or in the middle of a step, the last good checkpoint must stay
+        exception.code = 128 + (signal.SIGINT if self._interrupted else signal.SIGTERM)
+        if trainer.state.fn == "fit" and trainer.global_step > self._first_step:
             path = self._save(trainer, "last.ckpt")
             logger.info("stopped at step %d; go on with --ckpt_path %s", trainer.global_step, path)
 

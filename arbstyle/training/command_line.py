@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import yaml
+from filelock import FileLock, Timeout
 from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arbstyle.errors import ArbstyleError
@@ -57,6 +61,8 @@ class OneLineParser(LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """``fit`` and its sisters; everything a run writes lies in ``trainer.default_root_dir``."""
 
+    held = ExitStack()  # the lock on the run's folder; outside the instance, whose making is the whole run
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         commands = LightningCLI.subcommands()
@@ -72,11 +78,43 @@ class TrainingCLI(LightningCLI):
         # Lightning lets settings in the checkpoint replace those that the user gave; ours holds none.
         command = self.config.get("subcommand")
         path = self.config[command].get("ckpt_path") if command else None
-        if path not in (None, "last", "best", "hpc", "registry"):
+        if path in ("last", "best"):
+            path = self.config[command].ckpt_path = str(self._checkpoints() / f"{path}.ckpt")
+        if path not in (None, "hpc", "registry"):
             read_checkpoint(path)
+
+    def _run_folder(self) -> Path:
+        return Path(self.config[self.config.subcommand].trainer.default_root_dir or ".")
+
+    def _checkpoints(self) -> Path:
+        settings = self.config[self.config.subcommand].get("checkpoint") or {}
+        return Path(settings.get("directory") or self._run_folder() / "checkpoints")
+
+    def _claim_folder(self) -> None:
+        """Refuse to train where another run trains, or has left results that this one doesn't go on from."""
+        resumed = self.config.fit.get("ckpt_path")
+        results = [self._checkpoints() / "last.ckpt", self._checkpoints() / "best.ckpt"]
+        results += [Path(self.config.fit.export.path or self._run_folder() / "model.safetensors")]
+        found = next((str(each) for each in results if each.exists()), None)
+        goes_on = resumed and Path(resumed).resolve().parent == self._checkpoints().resolve()
+        if found and not goes_on:
+            raise ArbstyleError(
+                f"{found} holds an earlier run's results: go on with --ckpt_path last, or begin elsewhere "
+                "with --trainer.default_root_dir"
+            )
+        self._run_folder().mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._run_folder() / ".lock")
+        try:
+            self.held.enter_context(lock.acquire(timeout=0))
+        except Timeout as error:
+            raise ArbstyleError(
+                f"another run is training in {self._run_folder()}: set --trainer.default_root_dir"
+            ) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
+        if self.config.subcommand == "fit" and rank_zero_only.rank == 0:
+            self._claim_folder()
         # The sets are opened first: a mistake there should be known before any accelerator is touched.
         self.datamodule.setup("fit")
         if config.get("logger") in (None, True):
@@ -106,10 +144,12 @@ def train(argv: Sequence[str]) -> None:
         for message in IRRELEVANT_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         try:
-            _run(argv)
+            with TrainingCLI.held:
+                _run(argv)
         except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning turns into an exit code
-                raise stop.__context__ from None
+            # Ctrl-C: the second one, which Lightning turns into an exit code, or the first.
+            if isinstance(stop.__context__, KeyboardInterrupt) or stop.code == 128 + signal.SIGINT:
+                raise KeyboardInterrupt from None
             raise
 
 

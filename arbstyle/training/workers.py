@@ -32,6 +32,9 @@ def worker_options(num_workers: int, prefetch: int = 2) -> dict[str, Any]:
 def _prepare_worker(_: int) -> None:
     # A forked process that uses its parent's OpenMP threads hangs; and the workers are the parallelism.
     torch.set_num_threads(1)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; training decides when to stop
     if hasattr(signal, "SIGALRM"):
         # A job's SIGTERM reaches all its processes at once, but training needs batches until it has saved its
         # last checkpoint. So the workers outlive the signal for a while.
