@@ -288,3 +288,28 @@ def test_normalized_error_counts_faint_and_violent_styles_alike():
     faint = normalized_error(channel_moments(0.1 * features, 0.0), channel_moments(0.1 * other, 0.0))
     violent = normalized_error(channel_moments(9 * features, 0.0), channel_moments(9 * other, 0.0))
     assert float(faint) == pytest.approx(float(violent), rel=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [10, 33])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradient_of_moments_in_half_precision(ratio: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    half = (torch.randn(2, 3, 16, 16, generator=generator) + ratio).to(dtype)
+    gradients = []
+    for features in (half.clone().requires_grad_(), half.double().requires_grad_()):
+        channel_moments(features)[1].sum().backward()
+        assert features.grad is not None
+        gradients.append(features.grad.double())
+    error = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
+    assert error < torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_flat_features_are_finite(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    for value in (0.0, 0.3, 1000.0):
+        features = torch.full((1, 4, 8, 8), value).to(dtype).contiguous(memory_format=layout)
+        features.requires_grad_()
+        sum(each.sum() for each in channel_moments(features)).backward()
+        assert features.grad is not None
+        assert features.grad.isfinite().all()

@@ -586,3 +586,35 @@ def test_interpolate_from_start_to_end_and_beyond():
     torch.testing.assert_close(interpolate(start, end, 0.25), 0.75 * start + 0.25 * end)
     torch.testing.assert_close(interpolate(start, end, 2), 2 * end - start)
     torch.testing.assert_close(interpolate(start, end, 0.25), blend([start, end], [3, 1]))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_flat_photos_are_finite(
+    value: float, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    transformer = FastTransformer(width=8, deep_width=8, blocks=8, deep_blocks=8, fine_width=4)
+    parameters = transformer.neutral_parameters().expand(2, -1).clone().requires_grad_()
+    photos = torch.rand(2, 3, 32, 32)
+    photos[0] = value
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        transformer(photos.contiguous(memory_format=layout), parameters).square().sum().backward()
+    for each in (parameters, *transformer.parameters()):
+        assert each.grad is not None
+        assert each.grad.isfinite().all()
+        assert each.grad.norm() < 1e6
+
+
+def test_a_norm_has_the_same_gradient_wherever_a_channel_is_not_flat() -> None:
+    norm = ConditionalInstanceNorm2d(3)
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    parameters = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, (x, parameters))
+    with torch.no_grad():
+        x[0, 1] = 7.0
+    norm(x, parameters).square().sum().backward()
+    assert x.grad is not None
+    assert not x.grad[0, 1].any()
+    assert x.grad[1].any()

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FLAT = 1e-3
+"""A channel is flat where its variance is below this part of a norm's eps: the norm makes it 3 % at most."""
+
 
 class NormRule(ABC):
     """What sites do instead of normalising by the picture at hand, such as by statistics found before.
@@ -95,8 +98,25 @@ class ConditionalInstanceNorm2d(ConditionalSite):
             if _few_positions(x):
                 return F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), True, eps=self.eps)
             return F.group_norm(x, self.channels, scale.flatten(), shift.flatten(), self.eps)
-        normalized = F.group_norm(x.to(scale.dtype), self.channels, eps=self.eps)
-        return torch.addcmul(shift, normalized, scale).to(x.dtype)
+        if not torch.is_grad_enabled():
+            normalized = F.group_norm(x.to(scale.dtype), self.channels, eps=self.eps)
+            return torch.addcmul(shift, normalized, scale).to(x.dtype)
+        normalized, flat = self._normalize_and_find_flat(x.to(scale.dtype))
+        return torch.addcmul(shift, normalized, scale.masked_fill(flat, 0)).to(x.dtype)
+
+    def _normalize_and_find_flat(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised N×C×H×W, and which channels N×C×1×1 are flat, where gradients must not pass.
+
+        Each norm of a flat picture multiplies gradients by 1/√eps: after a dozen of them they are infinite.
+        """
+        in_rows = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last if in_rows else torch.contiguous_format)
+        n, positions = len(x), x.shape[2] * x.shape[3]
+        normalized, _, inverse = torch.native_group_norm(
+            x, None, None, n, self.channels, positions, self.channels, self.eps
+        )
+        variance_floor = (1 + FLAT) * self.eps
+        return normalized, inverse.detach().view(n, -1, 1, 1) > variance_floor**-0.5
 
 
 def _few_positions(x: Tensor) -> bool:

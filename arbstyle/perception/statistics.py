@@ -91,8 +91,11 @@ class _ChannelMoments(torch.autograd.Function):
         positions = features.shape[2] * features.shape[3]
         slope = deviation_gradient / (deviation * positions)
         intercept = mean_gradient / positions - slope * mean
-        slope, intercept = (each[:, :, None, None].to(features.dtype) for each in (slope, intercept))
-        return torch.addcmul(intercept, slope, features), None
+        # In half precision the two terms would lose what is left of their difference, or overflow.
+        gradient = torch.addcmul(
+            intercept[:, :, None, None], slope[:, :, None, None], _at_least_float32(features)
+        )
+        return gradient.to(features.dtype), None
 
 
 def _moments(features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
