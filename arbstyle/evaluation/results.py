@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,11 +126,15 @@ class ResultsTable:
         if not self._path.is_file():
             return
         with self._path.open(**_FORMAT) as file:
-            for cells in csv.DictReader(file):
+            rows = csv.DictReader(file)
+            while True:
                 try:
-                    yield self._row(cells)
-                except (KeyError, TypeError, ValueError):
+                    row = self._row(next(rows))
+                except StopIteration:
+                    return
+                except (KeyError, TypeError, ValueError, AttributeError, csv.Error):
                     continue  # cut off when the machine stopped, or of another version: measured again
+                yield row
 
     @staticmethod
     def _row(cells: dict[str, str]) -> Row:
@@ -137,9 +142,9 @@ class ResultsTable:
             method=_plain(cells["method"]),
             content=_plain(cells["content"]),
             style=_plain(cells["style"]),
-            width=int(cells["width"]),
-            height=int(cells["height"]),
-            measures={name: float(cells[name]) for name in MEASURES if cells[name]},
+            width=_side(cells["width"]),
+            height=_side(cells["height"]),
+            measures={name: _finite(cells[name]) for name in MEASURES if cells[name]},
             seconds=_number(cells["seconds"]),
             seconds_painting=_number(cells["seconds_painting"]),
             peak_mib=_number(cells["peak_mib"]),
@@ -166,7 +171,21 @@ class ResultsTable:
 
 
 def _number(cell: str) -> float | None:
-    return float(cell) if cell else None
+    return _finite(cell) if cell else None
+
+
+def _finite(cell: str) -> float:
+    number = float(cell)
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
+
+
+def _side(cell: str) -> int:
+    number = int(cell)
+    if number < 1:
+        raise ValueError("expected a side of at least one pixel")
+    return number
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")

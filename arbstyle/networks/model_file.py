@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path
+from arbstyle.networks.outline import check_architecture, check_shapes
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.base import TransformerNetwork
+from arbstyle.stored import FLOATS, StoredTensors, open_tensors, read_json_object
 
 FILE_FORMAT = "arbstyle-styler-1"
 
@@ -61,6 +63,9 @@ def save_styler(
         styler: the networks; frozen parts are not written.
         path: a ``.safetensors`` file.
         information: anything JSON can hold.
+
+    Raises:
+        ArbstyleError: weights that are not finite, also in half precision; a place that can't be written.
     """
     return save_state(own_state(styler), describe_styler(styler), path, information)
 
@@ -82,6 +87,7 @@ def save_state(
         key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
         for key, value in state.items()
     }
+    _check_finite(stored, path)
     with atomic_path(path) as temporary:
         save_file(stored, temporary, metadata)
     return path
@@ -105,33 +111,109 @@ def load_styler(
     Raises:
         ArbstyleError: no such file, not a styler, or of a version this program does not know.
     """
-    metadata, state = _read(Path(path))
-    try:
-        information = json.loads(metadata["information"])
-        styler = build_styler(json.loads(metadata["architecture"]), weights, trust_code=trust_code)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ArbstyleError(
-            f"{path} does not describe a model that this version of arbstyle can build ({reason}); update it"
-        ) from error
-    load_own_state(styler, {key: value.float() for key, value in state.items()})
-    return styler.eval(), information
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    path = Path(path)
     remedy = "give a file that 'arbstyle train' exported"
     if not path.is_file():
         raise ArbstyleError(f"expected a model in {path}, but there is no such file; {remedy}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ArbstyleError(f"{path} is not a safetensors file ({error}); {remedy}") from error
-    if metadata.get("format") != FILE_FORMAT:
-        found = metadata.get("format", "none")
+        with open_tensors(path, "pt") as file:
+            information, architecture = _described(file, path, remedy)
+            return _load(file, path, architecture, weights, trust_code), information
+    except ArbstyleError as error:
+        if str(error).startswith("it is "):
+            raise ArbstyleError(f"{path}: {error}; {remedy}") from error
+        raise
+
+
+def _described(file: StoredTensors, path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Information and architecture in a file's metadata."""
+    found = file.metadata.get("format", "none")
+    if found != FILE_FORMAT:
         raise ArbstyleError(f"expected a model of format {FILE_FORMAT} in {path}, got {found}; {remedy}")
-    return metadata, state
+    try:
+        information = read_json_object(file.metadata["information"])
+        architecture = read_json_object(file.metadata["architecture"])
+        check_architecture(architecture, file.shapes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_buildable(path, error) from error
+    return information, architecture
+
+
+def _load(
+    file: StoredTensors,
+    path: Path,
+    architecture: Mapping[str, Any],
+    weights: str | Path | None,
+    trust_code: bool,
+) -> ArbitraryStyler:
+    strange = next((name for name, dtype in file.dtypes.items() if dtype not in FLOATS), None)
+    if strange is not None:
+        raise ArbstyleError(f"expected numbers with a point in {path}, but '{strange}' has other ones")
+    try:
+        with torch.random.fork_rng(devices=[]):  # building draws random numbers
+            _check_fit(architecture, file.shapes)
+        styler = build_styler(architecture, weights, trust_code=trust_code)
+    except ArbstyleError:
+        raise
+    except Exception as error:  # a stranger's description can make a constructor fail in any way
+        raise _not_buildable(path, error) from error
+    state = {name: file.read(name).float() for name in file.shapes}
+    _check_finite(state, path)
+    load_own_state(styler, state)
+    return styler.eval()
+
+
+def _check_fit(architecture: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse shapes that are not the architecture's, without memory for either.
+
+    Parts with a frozen network or from outside this package are passed over: they may need real numbers.
+    """
+    built: dict[str, Any] = {}
+    for part, base in (("style_encoder", StyleEncoder), ("transformer", TransformerNetwork)):
+        description = architecture[part]
+        if "weights" in description["arguments"] or ":" in description["class"]:
+            continue
+        with torch.device("meta"):
+            built[part] = _construct(base, description, None, False)
+    if len(built) == 2:
+        with torch.device("meta"):
+            check_shapes(ArbitraryStyler(**built), "", shapes)
+    else:
+        for part, module in built.items():
+            check_shapes(module, f"{part}.", shapes)
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    broken = next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
+    if broken is not None:
+        raise ArbstyleError(
+            f"the weights '{broken}' for {path} are not finite numbers (or too large for half precision): "
+            "export an earlier checkpoint, or get the file anew"
+        )
+
+
+def _not_buildable(path: Path, error: Exception) -> ArbstyleError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return ArbstyleError(
+        f"{path} does not describe a model that this version of arbstyle can build ({reason}); update it"
+    )
+
+
+def check_state(architecture: object, state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that the architecture does not have, before they become a model file.
+
+    Raises:
+        ArbstyleError: no weights, of other shapes, or not a description of a model.
+    """
+    if not state:
+        raise ArbstyleError(f"there are no trained weights in {path}: give a checkpoint of 'arbstyle train'")
+    try:
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        _check_fit(check_architecture(architecture, shapes), shapes)
+    except ArbstyleError:
+        raise
+    except Exception as error:  # as in `_load`
+        raise _not_buildable(path, error) from error
 
 
 def _construct(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.stored import StoredTensors, open_tensors, read_json_object
 
 if TYPE_CHECKING:
     from arbstyle.painting.style_file import Style
 
 FILE_FORMAT = "arbstyle-style-1"
+
+_MAX_NUMBERS = 1 << 20
+_MAX_SIDE = 2048
+_MAX_ENCODED = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +48,51 @@ class StyleContents:
         if not path.is_file():
             raise ArbstyleError(f"expected a style file in {path}, but there is no such file; {remedy}")
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if metadata.get("format") != FILE_FORMAT:
-                kind = metadata.get("format", "no format at all")
-                raise ArbstyleError(f"expected a style file in {path}, got {kind}; {remedy}")
-            about = json.loads(metadata["style"])
-            encoded = io.BytesIO(tensors["thumbnail"].tobytes())
-            thumbnail = Image.open(encoded, formats=["WEBP", "PNG"]).convert("RGB")
-            return cls(
-                name=str(about["name"]),
-                code=tensors["code"],
-                parameters=tensors.get("parameters"),
-                model=str(about["model"]),
-                model_name=str(about["model_name"]),
-                thumbnail=thumbnail,
-                about={
-                    str(key): str(value) for key, value in json.loads(metadata.get("about", "{}")).items()
-                },
-            )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())
+            with open_tensors(path, "numpy") as file:
+                kind = file.metadata.get("format", "no format at all")
+                if kind != FILE_FORMAT:
+                    raise ValueError(f"expected format {FILE_FORMAT}, got {kind}")
+                return cls._from(file)
+        except (ArbstyleError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
             raise ArbstyleError(f"{path} is not a readable style file ({reason}); {remedy}") from error
+
+    @classmethod
+    def _from(cls, file: StoredTensors) -> StyleContents:
+        about = read_json_object(file.metadata["style"])
+        return cls(
+            name=str(about["name"]),
+            code=_row(file, "code"),
+            parameters=_row(file, "parameters") if "parameters" in file.shapes else None,
+            model=str(about["model"]),
+            model_name=str(about["model_name"]),
+            thumbnail=_thumbnail(file),
+            about={str(k): str(v) for k, v in read_json_object(file.metadata.get("about", "{}")).items()},
+        )
+
+
+def _row(file: StoredTensors, name: str) -> np.ndarray:
+    """1×K finite numbers."""
+    shape, dtype = file.shapes[name], file.dtypes[name]
+    if len(shape) != 2 or shape[0] != 1 or not 1 <= shape[1] <= _MAX_NUMBERS or dtype != "F32":
+        raise ValueError(f"expected '{name}' as F32 of 1×K, got {dtype} of {'×'.join(map(str, shape))}")
+    row: np.ndarray = file.read(name)
+    if not np.isfinite(row).all():
+        raise ValueError(f"expected finite numbers in '{name}'")
+    return row
+
+
+def _thumbnail(file: StoredTensors) -> Image.Image:
+    shape, dtype = file.shapes["thumbnail"], file.dtypes["thumbnail"]
+    if len(shape) != 1 or shape[0] > _MAX_ENCODED or dtype != "U8":
+        raise ValueError(f"expected an encoded thumbnail, got {dtype} of {'×'.join(map(str, shape))}")
+    try:
+        picture = Image.open(io.BytesIO(file.read("thumbnail").tobytes()), formats=["WEBP", "PNG"])
+        if max(picture.size) > _MAX_SIDE:
+            raise ValueError(f"{picture.width}×{picture.height} pixels")
+        return picture.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise whatever they come across
+        raise ValueError(f"expected a thumbnail of at most {_MAX_SIDE} pixels a side: {error}") from error
 
 
 def check_model(style: StyleContents | Style, fingerprint: str, name: str) -> None:

@@ -517,6 +517,13 @@ class Stylizer:
 
     def _checked(self, style: Style) -> Style:
         check_model(style, self.fingerprint, self.name)
+        code, parameters = self.styler.style_encoder.code_size, self.styler.transformer.num_style_parameters
+        refined = style.parameters
+        if style.code.shape != (1, code) or (refined is not None and refined.shape != (1, parameters)):
+            raise ArbstyleError(
+                f"the style '{style.name}' has other numbers than the {code} (and {parameters}, refined) of "
+                "this model; save it again with 'arbstyle style save'"
+            )
         return style
 
     # --- painting ---------------------------------------------------------------------------

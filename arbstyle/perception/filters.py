@@ -10,8 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
@@ -19,6 +18,7 @@ from arbstyle.images import atomic_path, find_images, read_image
 from arbstyle.perception.frozen import IMAGENET_MEAN, IMAGENET_STD
 from arbstyle.perception.vgg import Pooling, pooling_layer
 from arbstyle.perception.weights import one_line
+from arbstyle.stored import open_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +83,10 @@ def _cached_mean_activations(
     for picture in _calibration_files():
         digest.update(picture.read_bytes())
     path = cache_directory() / f"activations-{digest.hexdigest()[:20]}.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        means = _mean_activations(features, names, pooling)
+    known = _known_activations(path, features, names)
+    if known is not None:
+        return known
+    means = _mean_activations(features, names, pooling)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
@@ -94,6 +94,26 @@ def _cached_mean_activations(
     except (OSError, ArbstyleError) as error:
         logger.warning("mean activations were not cached in %s: %s", path, one_line(error))
     return means
+
+
+def _known_activations(path: Path, features: nn.Sequential, names: list[str]) -> dict[str, Tensor] | None:
+    """What the cache holds, if it can be what :func:`_mean_activations` gave."""
+    pictures = len(list(_calibration_files()))
+    channels = {
+        name: module.out_channels
+        for name, module in zip(names, features, strict=True)
+        if isinstance(module, nn.Conv2d) and name.replace("conv", "relu") in names
+    }
+    try:
+        with open_tensors(path, "pt") as file:
+            fits = file.shapes == {name: (pictures, number) for name, number in channels.items()}
+            if not fits or set(file.dtypes.values()) != {"F32"}:
+                return None
+            means: dict[str, Tensor] = {name: file.read(name) for name in file.shapes}
+    except ArbstyleError:
+        return None
+    good = all(bool(torch.isfinite(each).all()) and bool((each >= 0).all()) for each in means.values())
+    return means if good else None
 
 
 @torch.no_grad()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ def load_weights(features: nn.Sequential, network: Network, weights: str | Path 
         state = _download_weights(network, variable)
     else:
         state = _read_weights(Path(source), network, variable)
-    state = {key.removeprefix("features."): value.float() for key, value in state.items()}
+    state = {key.removeprefix("features."): value for key, value in state.items()}
     expected = features.state_dict()
     unknown = sorted(key for key in state if key not in expected and not key.startswith("classifier."))
     wrong = sorted(key for key in expected if key not in state or state[key].shape != expected[key].shape)
@@ -34,7 +34,10 @@ def load_weights(features: nn.Sequential, network: Network, weights: str | Path 
             f"expected {network} weights in torchvision's names, but in {source} {blame}; "
             f"point --vgg-weights or {variable} to a file of {network} features"
         )
-    features.load_state_dict({key: state[key] for key in expected}, strict=True, assign=True)
+    state = {key: state[key].float() for key in expected}
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise ArbstyleError(f"expected finite numbers in {source}; get the {network} weights anew")
+    features.load_state_dict(state, strict=True, assign=True)
 
 
 def _random_weights(features: nn.Sequential) -> dict[str, Tensor]:
@@ -65,12 +68,21 @@ def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tens
     if not path.is_file():
         raise ArbstyleError(f"expected {network} weights in {path}, but there is no such file; {remedy}")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ImportError, KeyError) as error:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:  # torch's own words advise to read it unsafely
+        raise ArbstyleError(
+            f"{path} is not a safe weights file (it is damaged, or could run code when read); {remedy}"
+        ) from error
+    except Exception as error:  # a damaged file fails in any way
         raise ArbstyleError(f"{path} can't be read as weights ({one_line(error)}); {remedy}") from error
-    except Exception as error:  # torch.load refuses unsafe pickles with pickle.UnpicklingError among others
-        raise ArbstyleError(f"{path} is not a safe weights file ({one_line(error)}); {remedy}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) and value.is_floating_point()
+        for key, value in state.items()
+    ):
         raise ArbstyleError(f"expected a flat table of tensors in {path}, got something else; {remedy}")
     return state
 

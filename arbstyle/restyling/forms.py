@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from glob import glob
 from pathlib import Path
 from typing import Literal, Protocol
 
 import pyarrow as pa
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import find_images
+from arbstyle.images import find_images, find_matches
 from arbstyle.restyling.folders import Folder, FolderWriter
 from arbstyle.restyling.parts import Chunk, Part, Result, one_line
 from arbstyle.restyling.shards import Shards, ShardWriter
@@ -91,7 +90,7 @@ def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
     if path.is_dir():
         found = _open_folder(path, key)
     else:
-        files = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
         found = (
             _open_files([file.absolute() for file in files], None, key)
             if files
@@ -118,7 +117,7 @@ def _open_folder(path: Path, key: str) -> Input:
         find_images(root, recursive=True)
     except ArbstyleError:
         for suffix in (*TABLES, SHARD):
-            if files := sorted(file for file in root.rglob(f"*{suffix}") if not file.name.startswith(".")):
+            if files := sorted(find_matches(str(root / "**" / f"*{suffix}"))):
                 return _open_files(files, root, key)
         raise ArbstyleError(
             f"expected pictures, .parquet, .arrow or .tar files in or below '{path}', but there are none"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import atomic_path, find_images
+from arbstyle.images import atomic_path, find_images, find_matches
 from arbstyle.painting import Style, Stylizer
 
 STYLE_FILE_SUFFIX = ".safetensors"
@@ -50,11 +49,11 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
 
 def _expanded(path: Path) -> list[StyleFile]:
     if not path.is_dir():
-        files = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
         if not files:
             raise ArbstyleError(f"expected style pictures, but there is no file or folder '{path}'")
         return [StyleFile(file.name, str(file.absolute())) for file in files]
-    kept = [file for file in path.rglob(f"*{STYLE_FILE_SUFFIX}") if not file.name.startswith(".")]
+    kept = find_matches(str(path / "**" / f"*{STYLE_FILE_SUFFIX}"))
     try:
         files = [*find_images(path, recursive=True), *kept]
     except ArbstyleError:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
+from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks.model_file import save_state
+from arbstyle.networks.model_file import check_state, save_state
 
 
 def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:
@@ -26,6 +27,7 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> Path:
     content = read_checkpoint(checkpoint)
     prefix = "average.module."
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    check_state(content["architecture"], state, Path(checkpoint))
     return save_state(state, content["architecture"], path, content["information"])
 
 
@@ -38,12 +40,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ArbstyleError(f"expected a checkpoint in {path}, but there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, BadZipFile, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words advise to read it unsafely
+        raise ArbstyleError(
+            f"{path} is damaged, or holds more than tensors and plain values, which could run code: refused"
+        ) from error
+    except Exception as error:  # a damaged pickle fails in any way
+        reason = (str(error).splitlines() or [""])[0][:200]
         raise ArbstyleError(
             f"{path} is damaged, or not a checkpoint of 'arbstyle train' ({reason})"
         ) from error
     if not isinstance(content, dict) or not {"state_dict", "architecture", "information"} <= set(content):
         raise ArbstyleError(f"{path} is not a checkpoint of 'arbstyle train'")
+    state = content["state_dict"]
+    tables = all(isinstance(content[name], dict) for name in ("state_dict", "architecture", "information"))
+    if not tables or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ArbstyleError(f"{path} is not a checkpoint of 'arbstyle train': expected tensors by name")
     return content

@@ -31,6 +31,8 @@ _load_yaml = get_loader("yaml")
 
 DEFAULT_RUN = Path("runs") / "default"
 
+MAX_SETTINGS = 100_000
+
 IRRELEVANT_WARNINGS = (
     ".*LightningCLI's args parameter.*",
     ".*does not have many workers.*",
@@ -47,7 +49,33 @@ IRRELEVANT_WARNINGS = (
 
 def load_settings(text: str) -> Any:
     """YAML as the parser reads it, with new keys for old ones."""
+    _check_references(text)
     return renamed_settings(_load_yaml(text))
+
+
+def _check_references(text: str) -> None:
+    """Refuse YAML whose references, written out, are huge or go in circles (a billion laughs)."""
+    if "*" not in text:
+        return
+    try:
+        _written_out(yaml.compose(text, Loader=yaml.SafeLoader), {})
+    except RecursionError as error:
+        raise ArbstyleError("the YAML settings are nested too deeply, or refer to themselves") from error
+    except yaml.YAMLError:
+        return  # the parser says so itself
+
+
+def _written_out(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Values below a node, those of references counted each time."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        pairs = isinstance(node, yaml.MappingNode)
+        inner = [each for pair in node.value for each in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_written_out(each, known) for each in inner)
+        if known[id(node)] > MAX_SETTINGS:
+            raise ArbstyleError(f"the YAML settings hold over {MAX_SETTINGS} values: use fewer references")
+    return known[id(node)]
 
 
 class OneLineParser(LightningArgumentParser):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import datasets
 import numpy as np
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import find_images
+from arbstyle.images import find_images, find_matches
 from arbstyle.training.decoding import one_line
 from arbstyle.training.pictures import Pictures, PictureSet, PictureStream
 from arbstyle.training.workers import Item
@@ -81,7 +80,7 @@ def _open_dataset(
     if path.is_dir():
         files = _files_in(path)
     else:
-        files = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
     if files:
         return _open_files(files, source, split, streaming, cache_dir)
     name, _, configuration = PRESETS.get(source, source).partition(":")
@@ -117,7 +116,7 @@ def _files_in(folder: Path) -> list[Path]:
         return find_images(folder, recursive=True)
     except ArbstyleError:
         for suffix in FILE_BUILDERS:
-            if files := sorted(folder.rglob(f"*{suffix}")):
+            if files := sorted(find_matches(str(folder / "**" / f"*{suffix}"))):
                 return files
         raise
 

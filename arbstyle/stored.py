@@ -1,0 +1,108 @@
+"""Files of tensors and JSON read back: they may come from anyone, so nothing in them is believed.
+
+Shapes and types are known from a file's header before any tensor is allocated; JSON is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from safetensors import SafetensorError, safe_open
+
+from arbstyle.errors import ArbstyleError
+
+MAX_JSON = 1 << 20
+"""Characters of JSON in a file's metadata; ours is below 10 KB."""
+MAX_DEPTH = 16
+"""Lists and objects in one another."""
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+
+@dataclass(frozen=True)
+class StoredTensors:
+    """An open safetensors file: its header, and one tensor at a time.
+
+    Attributes:
+        metadata: texts by name.
+        shapes, dtypes: by name, in the words of safetensors (``F16``).
+    """
+
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    _file: Any
+
+    def read(self, name: str) -> Any:
+        """One tensor, or array."""
+        return self._file.get_tensor(name)
+
+
+@contextmanager
+def open_tensors(path: str | Path, framework: Literal["pt", "numpy"]) -> Iterator[StoredTensors]:
+    """A safetensors file, open for reading.
+
+    Raises:
+        ArbstyleError: not a regular file, or not of this kind.
+    """
+    if not Path(path).is_file():  # a pipe or a device would be waited for, for ever
+        raise ArbstyleError("there is no such file")
+    try:
+        with safe_open(path, framework=framework) as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            yield StoredTensors(
+                file.metadata() or {},
+                {name: tuple(each.get_shape()) for name, each in slices.items()},
+                {name: str(each.get_dtype()) for name, each in slices.items()},
+                file,
+            )
+    except (SafetensorError, OSError) as error:
+        raise ArbstyleError(f"it is not a safetensors file: {' '.join(str(error).split())}") from error
+
+
+def read_json(text: str) -> Any:
+    """Plain values from JSON of bounded size and depth, all numbers finite.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if len(text) > MAX_JSON:
+        raise ValueError(f"expected at most {MAX_JSON} characters of JSON, got {len(text)}")
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("JSON nested too deeply") from error
+    if _deeper_than(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deeply")
+    return value
+
+
+def read_json_object(text: str) -> dict[str, Any]:
+    """As :func:`read_json`, for an object."""
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"expected a finite number, got {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, got {text[:20]}")
+    return number
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, list | dict):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_deeper_than(each, depth - 1) for each in inner)
