@@ -284,7 +284,7 @@ def test_export_is_the_models_file(whole: Path, tmp_path: Path):
 def test_export_of_pretrained_parts_does_not_make_them_random(tmp_path: Path):
     """Frozen weights are in no checkpoint; the file must ask for the real ones."""
     described = {"class": "AdaINEncoder", "arguments": {"layer": "relu4_1", "weights": None}}
-    architecture = {"style_encoder": described, "transformer": {"class": "X", "arguments": {}}}
+    architecture = {"style_encoder": described, "transformer": {"class": "elsewhere:X", "arguments": {}}}
     content = {"state_dict": {"average.module.a": torch.ones(1), "styler.a": torch.zeros(1)}}
     torch.save(content | {"architecture": architecture, "information": {}}, tmp_path / "a.ckpt")
     assert main(["export", str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "a.safetensors")]) == 0

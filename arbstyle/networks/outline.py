@@ -27,7 +27,7 @@ def check_architecture(architecture: object, shapes: Shapes) -> Mapping[str, Any
     """
     if not isinstance(architecture, dict):
         raise ValueError(f"expected an object, got {type(architecture).__name__}")
-    widest = max((max(shape) for shape in shapes.values() if shape and math.prod(shape)), default=0)
+    widest = max((max(shape) for shape in shapes.values() if shape and all(shape)), default=0)
     for part in ("style_encoder", "transformer"):
         description = architecture[part]
         kind, arguments = description["class"], description["arguments"]
