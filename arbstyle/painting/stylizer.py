@@ -517,12 +517,13 @@ class Stylizer:
 
     def _checked(self, style: Style) -> Style:
         check_model(style, self.fingerprint, self.name)
-        code, parameters = self.styler.style_encoder.code_size, self.styler.transformer.num_style_parameters
-        refined = style.parameters
-        if style.code.shape != (1, code) or (refined is not None and refined.shape != (1, parameters)):
+        used, size = style.parameters, self.styler.transformer.num_style_parameters
+        if used is None:
+            used, size = style.code, self.styler.style_encoder.code_size
+        if used.shape != (1, size):
             raise ArbstyleError(
-                f"the style '{style.name}' has other numbers than the {code} (and {parameters}, refined) of "
-                "this model; save it again with 'arbstyle style save'"
+                f"the style '{style.name}' should hold {size} numbers for this model, not {used.numel()}; "
+                "save it again with 'arbstyle style save'"
             )
         return style
 
