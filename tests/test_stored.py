@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -372,3 +373,24 @@ def test_references_in_settings_may_be_used():
     from arbstyle.training.command_line import load_settings
 
     assert load_settings("a: &a {x: 1}\nb: *a\n") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+# --- names in folders ---------------------------------------------------------------------------
+
+
+def test_patterns_end_and_pipes_are_never_opened(tmp_path: Path):
+    from arbstyle.restyling.styles import find_style_files
+    from arbstyle.training.pictures import PictureSet
+    from arbstyle.training.sources import open_pictures
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "about").symlink_to(tmp_path, target_is_directory=True)
+    pattern = str(tmp_path / "**" / "*.png")
+    pictures = open_pictures(pattern)
+    assert isinstance(pictures, PictureSet)
+    assert len(pictures) == 1
+    assert [file.name for file in find_style_files([pattern])] == ["a.png"]
+    with pytest.raises(ArbstyleError, match="no such picture set"):
+        open_pictures(str(tmp_path / "pipe.png"))
