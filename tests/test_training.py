@@ -458,6 +458,13 @@ def test_the_encoder_may_learn_at_a_rate_of_its_own(sets: Path, tmp_path: Path, 
         assert [group["lr"] for group in groups] == pytest.approx([rate / 10, rate])
 
 
+def test_with_another_loss_the_best_is_sought_anew(sets: Path, whole: Path, tmp_path: Path, quiet: None):
+    last = copied(whole / "checkpoints" / "last.ckpt", tmp_path)
+    more = ("--trainer.max_steps", "12", "--ckpt_path", str(last), "--model.loss.style_weight", "200")
+    assert main(command(sets, tmp_path, *more)) == 0
+    assert checkpoint(tmp_path, "best.ckpt")["global_step"] == 12
+
+
 def test_resuming_with_another_optimizer_is_refused(
     sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
 ):

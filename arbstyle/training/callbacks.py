@@ -108,6 +108,7 @@ class Checkpoints(Checkpoint):
         self.keep_best: bool = keep_best or upload_best
         self.upload_best = upload_best
         self.best_loss = math.inf
+        self._judged_by: str | None = None
         self.last_written: Path | None = None
         self._step = self._first_step = 0
         self._saved_at = math.inf
@@ -117,6 +118,7 @@ class Checkpoints(Checkpoint):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         directory = self.directory or str(Path(trainer.default_root_dir) / "checkpoints")
         self.directory = trainer.strategy.broadcast(directory)
+        self._judged_by = repr(getattr(pl_module, "loss_settings", None))
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
@@ -187,10 +189,12 @@ class Checkpoints(Checkpoint):
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_loss": self.best_loss}
+        return {"best_loss": self.best_loss, "judged_by": self._judged_by}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_loss = state_dict["best_loss"]
+        # Losses of other settings do not compare: then the best is sought anew.
+        if state_dict.get("judged_by", self._judged_by) == self._judged_by:
+            self.best_loss = state_dict["best_loss"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -218,7 +218,8 @@ class StyleTransferTraining(pl.LightningModule):
             restyled = styler.transformer.adain(content, parameters)
             painted = styler.transformer.decode(restyled)
             targets = replace(
-                self.loss.targets(None, style), content=dict.fromkeys(self.loss.content_layers, restyled)
+                self.loss.targets(None, style),
+                content=dict.fromkeys(self.loss.content_layers, restyled.detach()),
             )
         else:
             seed = self._noise_seed(styler)
