@@ -118,6 +118,7 @@ class TrainingCLI(LightningCLI):
         settings = self.config[self.config.subcommand].get("checkpoint") or {}
         return Path(settings.get("directory") or self._run_folder() / "checkpoints")
 
+    @rank_zero_only
     def _claim_folder(self) -> None:
         """Refuse to train where another run trains, or has left results that this one doesn't go on from."""
         resumed = self.config.fit.get("ckpt_path")
@@ -141,7 +142,7 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
-        if self.config.subcommand == "fit" and rank_zero_only.rank == 0:
+        if self.config.subcommand == "fit":
             self._claim_folder()
         # The sets are opened first: a mistake there should be known before any accelerator is touched.
         self.datamodule.setup("fit")
