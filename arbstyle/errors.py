@@ -18,7 +18,8 @@ class ArbstyleError(Exception):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
     told = re.search("out of memory|not enough memory|can't allocate memory", str(error))
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told is not None)
+    of_gpu = type(error).__name__ == "OutOfMemoryError"  # PyTorch's, which is not imported here
+    return of_gpu or isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told is not None)
 
 
 @contextmanager

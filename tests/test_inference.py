@@ -95,7 +95,7 @@ def test_a_path_is_a_photo_and_size_is_its_short_side(stylizer, photo):
 
 def test_tensors_give_tensors_of_their_shape_and_type(stylizer, photo, painted):
     assert stylizer(photo[0], PAINTING).shape == photo[0].shape
-    assert torch.equal(stylizer(photo, read_image(PAINTING)), painted)
+    torch.testing.assert_close(stylizer(photo, read_image(PAINTING)), painted, rtol=0, atol=1e-4)
     as_bytes = stylizer((photo * 255).round().byte(), PAINTING)
     assert as_bytes.dtype == torch.uint8
     assert psnr(as_bytes / 255, painted) > 40
@@ -433,7 +433,7 @@ def test_out_of_gpu_memory_falls_back_to_tiles(stylizer, photo, painted, monkeyp
 
     monkeypatch.setattr(stylizer, "_paint_whole", fail)
     assert psnr(stylizer.stylize(photo, PAINTING), painted) > 45
-    assert "out of GPU memory" in caplog.text
+    assert "not enough memory: painting" in caplog.text
 
 
 # --- banks, style files -------------------------------------------------------------------------

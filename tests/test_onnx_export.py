@@ -54,7 +54,10 @@ def session(path: Path) -> Any:
 
 def paint(folder: Path, photo: torch.Tensor, parameters: torch.Tensor) -> np.ndarray:
     inputs = {"photo": photo.numpy(), "parameters": parameters.expand(len(photo), -1).contiguous().numpy()}
-    (painted,) = session(folder / "painter.onnx").run(None, inputs)
+    painter = session(folder / "painter.onnx")
+    if any(each.name == "seed" for each in painter.get_inputs()):
+        inputs["seed"] = np.array([0])
+    (painted,) = painter.run(None, inputs)
     return painted
 
 
