@@ -81,7 +81,7 @@ def test_transparency_depth_and_exif_survive(folder: Path):
     assert other.getexif()[0x010F] == "a camera"
     assert other.info["Model"] == one.info["Model"]
     one, other = painted("torch", *options, suffix="jpg"), painted("onnx", *options, suffix="jpg")
-    assert greatest_difference(one, other) <= 4
+    assert greatest_difference(one, other) <= 8  # JPEG makes more of a level's difference
     assert main(["stylize", *options, "--backend", "onnx", "--bits", "16", "-o", "deep.png"]) == 0
     assert Path("deep.png").read_bytes()[24] == 16
 
