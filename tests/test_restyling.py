@@ -287,8 +287,8 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
 def test_killed_workers_and_a_killed_command_lose_nothing(paintings: Path, tmp_path: Path):
     source = tmp_path / "in"
     source.mkdir()
-    for number in range(40):
-        noise((96, 96), number).save(source / f"{number:02}.png")
+    for number in range(160):
+        noise((96, 96), number).save(source / f"{number:03}.png")
     whole = restyle(source, paintings, tmp_path / "whole")
     words = [sys.executable, "-m", "arbstyle", "dataset", str(source), "--styles", str(paintings)]
     words += ["-o", str(tmp_path / "out"), "--style-size", "64", "--part-size", "2", "--workers", "2"]
@@ -307,7 +307,7 @@ def test_killed_workers_and_a_killed_command_lose_nothing(paintings: Path, tmp_p
         command.kill()
     assert command.returncode == -signal.SIGKILL
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), 20)
-    assert 8 <= parts_done() < 20
+    assert 8 <= parts_done() < 80
     done = subprocess.run([*words, "--resume"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
