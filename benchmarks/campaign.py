@@ -3,6 +3,7 @@
 python benchmarks/campaign.py start --content PHOTOS --style PAINTINGS --score-content DIR --score-style DIR
 python benchmarks/campaign.py status
 python benchmarks/campaign.py stop
+python benchmarks/campaign.py mix BEFORE AFTER --share 0.5 -o mixed.safetensors
 python benchmarks/campaign.py score MODEL… --score-content DIR --score-style DIR [--size 512] [--pairs 100]
 
 `start` begins, or goes on from the newest checkpoint. It runs `arbstyle train fit` with configs/default.yaml
@@ -219,6 +220,36 @@ def print_scores(args: argparse.Namespace) -> None:
         print(model, " ".join(f"{column} {row[column]:.3f}" for column in COLUMNS), flush=True)
 
 
+def mix(args: argparse.Namespace) -> None:
+    """Weights between a model and what it became: less of the new style, more of the old subject.
+
+    Wortsman et al. 2022, "Robust fine-tuning of zero-shot models". Noise that the earlier model lacks
+    counts as silent.
+    """
+    import torch
+
+    from arbstyle.networks import ConditionalNoise, load_styler, save_styler
+    from arbstyle.networks.growing import graft
+
+    (before, _), (after, information) = load_styler(args.before), load_styler(args.after)
+    start, _ = load_styler(args.after)
+    with torch.no_grad():
+        graft(before, start)
+        for site in start.transformer.sites:
+            if isinstance(site, ConditionalNoise):
+                site.take(start.head.weight.T).zero_()
+                site.take(start.head.bias[None]).zero_()
+        first, last = start.state_dict(), after.state_dict()
+        gates = {key for key in last if ".gates." in key}  # no noise is gated in the earlier model
+        after.load_state_dict(
+            {
+                key: last[key] if key in gates else torch.lerp(first[key], last[key], args.share)
+                for key in last
+            }
+        )
+    save_styler(after, args.output, {**information, "mixed": args.share})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -235,6 +266,12 @@ def main() -> None:
             command.add_argument("--hours", type=float, default=1.0, help="between two scores")
             command.add_argument("--nice", type=int, default=5)
             command.add_argument("fit", nargs="*", help="after --: options of arbstyle train fit")
+    command = commands.add_parser("mix")
+    command.add_argument("before", type=Path)
+    command.add_argument("after", type=Path)
+    command.add_argument("--share", type=float, default=0.5, help="of the later model")
+    command.add_argument("-o", "--output", type=Path, required=True)
+    command.set_defaults(run=mix)
     command = commands.add_parser("score")
     command.add_argument("models", type=Path, nargs="+")
     add_score_options(command, size=512)
