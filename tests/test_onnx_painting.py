@@ -135,7 +135,7 @@ def test_large_photos_are_pytorchs(folder: Path, monkeypatch: pytest.MonkeyPatch
     from arbstyle.onnx.runtime import OnnxStylizer
 
     monkeypatch.setattr(OnnxStylizer, "stylize", None)
-    assert greatest_difference(painted("onnx", *options), wanted) == 0
+    assert greatest_difference(painted("onnx", *options), wanted) <= 1
 
 
 def test_without_onnx_runtime(

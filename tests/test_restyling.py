@@ -272,8 +272,16 @@ def test_an_input_that_vanishes_stops_the_job_and_not_a_million_errors(
 
 
 def children_of(pid: int) -> list[int]:
-    answer = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in answer.stdout.splitlines() if "spawn_main" in line]
+    """The worker processes of a command."""
+    started = " ".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")).split()
+    return [int(child) for child in started if b"spawn_main" in command_line(child)]
+
+
+def command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def wait_until(condition: Any, seconds: float = 120) -> None:

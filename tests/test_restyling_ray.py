@@ -28,9 +28,11 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
+    sigterm = signal.getsignal(signal.SIGTERM)
     node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 2**27}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     cluster.add_node(**node)
+    signal.signal(signal.SIGTERM, sigterm)  # Ray took it
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -88,6 +90,13 @@ def actors(cluster: Any) -> list[int]:
     answer = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True)
     rows = [line.split(maxsplit=2) for line in answer.stdout.splitlines()]
     return [int(pid) for pid, parent, name in rows if int(parent) in raylets and "ray::MapWorker" in name]
+
+
+def test_sigterm_stays_with_whoever_had_it(cluster: Any):
+    """The first test here, as Ray connects once in a process."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert RayEngine(cluster.address).device("auto") == "cpu"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_command_by_ray_gives_the_files_of_the_local_engine(

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -167,24 +166,35 @@ def test_a_full_disk_leaves_work_that_can_be_resumed(
     assert len(frames_of(tmp_path / "out.mp4")) == 100
 
 
+SIGNAL_AT_FRAME = """
+import os, sys
+from arbstyle.cli import main
+from arbstyle.video.encoding import SegmentWriter
+sign, segment, frame, *words = sys.argv[1:]
+write, written = SegmentWriter.write, []
+def signalled(self, *args):
+    write(self, *args)
+    written.append(self.path.name)
+    if self.path.name.startswith(segment) and written.count(self.path.name) == int(frame):
+        os.kill(os.getpid(), int(sign))
+SegmentWriter.write = signalled
+sys.exit(main(["video", *words]))
+"""
+
+
 def test_killed_and_interrupted_work_ends_as_if_it_had_not_been(tmp_path: Path):
     film = write_film(tmp_path / "long.mp4", 110, size=(16, 24))
     whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     assert video(film, "--style", NIGHT, "-o", whole) == 0
-    words = [sys.executable, "-m", "arbstyle", "video", film, "--style", NIGHT, "-o", target, "--resume"]
     parts = tmp_path / "out.mp4.parts"
-    for sign, waited_for in ((signal.SIGKILL, "00000.tmp"), (signal.SIGINT, "00001.tmp")):
-        with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, cwd=REPOSITORY) as running:
-            deadline = time.monotonic() + 120
-            while not (parts / waited_for).exists():
-                assert running.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            running.send_signal(sign)
-            told = running.communicate()[1].decode()
-        assert running.returncode in (-signal.SIGKILL, 130)
+    for sign, segment, code in ((signal.SIGKILL, "00000", -signal.SIGKILL), (signal.SIGINT, "00001", 130)):
+        words = [SIGNAL_AT_FRAME, int(sign), segment, 5, film, "--style", NIGHT, "-o", target, "--resume"]
+        stopped = subprocess.run(
+            [sys.executable, "-c", *map(str, words)], capture_output=True, text=True, cwd=REPOSITORY
+        )
+        assert stopped.returncode == code
         assert not target.exists()
-    assert "the same command with --resume goes on from here" in told
+    assert "the same command with --resume goes on from here" in stopped.stderr
     assert (parts / "00000.segment").exists()
     assert video(film, "--style", NIGHT, "-o", target, "--resume") == 0
     assert target.read_bytes() == whole.read_bytes()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +91,25 @@ class RayEngine:
                 "include_dashboard": False,
             }
         try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
+            with _sigterm_kept():
+                ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = f"at '{self.address}'" if self.address else "on this machine"
             raise ArbstyleError(f"cannot reach or start Ray {where}: {one_line(error)}") from error
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         ray.data.DataContext.get_current().enable_progress_bars = False
         return ray
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """``ray.init`` takes SIGTERM for itself; whoever had it needs it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Actor:
