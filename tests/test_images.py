@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms, ImageOps
+from safetensors.torch import save_file
 from torchvision.io import ImageReadMode, decode_png, read_file
 
 from arbstyle import images
@@ -1069,9 +1070,12 @@ def test_file_mode_respects_the_umask(tmp_path: Path):
         previous = os.umask(mask)
         try:
             path = images.write_image(random_image(), tmp_path / f"{mask}.png")
+            with images.atomic_path(tmp_path / f"{mask}.safetensors") as temporary:
+                save_file({"numbers": torch.ones(3)}, temporary)  # which makes private files
         finally:
             os.umask(previous)
-        assert stat.S_IMODE(path.stat().st_mode) == expected
+        for written in (path, tmp_path / f"{mask}.safetensors"):
+            assert stat.S_IMODE(written.stat().st_mode) == expected
 
 
 def test_symbolic_link_is_followed(tmp_path: Path):

@@ -103,7 +103,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not tempfile: its files are private to the user, whatever the umask says.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        allowed = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        temporary.chmod(allowed)  # safetensors puts a private file in its place
         os.replace(temporary, target)
     except OSError as error:
         raise ArbstyleError(f"cannot write {quoted(path)}: {reason_of(error)}") from error
