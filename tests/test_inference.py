@@ -418,8 +418,8 @@ def test_moments_join():
 
 
 def test_large_pictures_are_tiled_without_asking(stylizer, photo, painted, monkeypatch, caplog):
-    monkeypatch.setattr("arbstyle.painting.stylizer.available_bytes", lambda device: 1000)
-    monkeypatch.setattr("arbstyle.painting.stylizer.DEFAULT_TILE", 64)
+    monkeypatch.setattr("arbstyle.painting.picture_painter.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("arbstyle.painting.picture_painter.DEFAULT_TILE", 64)
     calls: list[tuple[int, int]] = []
     tiled = stylizer.stylize(photo, PAINTING, progress=lambda done, total: calls.append((done, total)))
     assert psnr(tiled, painted) > 45
@@ -431,7 +431,7 @@ def test_out_of_gpu_memory_falls_back_to_tiles(stylizer, photo, painted, monkeyp
     def fail(*args: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(stylizer, "_paint_whole", fail)
+    monkeypatch.setattr(stylizer.painter, "paint_whole", fail)
     assert psnr(stylizer.stylize(photo, PAINTING), painted) > 45
     assert "not enough memory: painting" in caplog.text
 

@@ -643,7 +643,8 @@ def test_moments_error_is_the_style_loss_of_what_was_predicted():
         ((1 - f.mean((2, 3))) ** 2).mean() + ((1 - f.var((2, 3), unbiased=False).sqrt()) ** 2).mean()
         for f in (features["relu1_1"], features["relu2_1"])
     )
-    found = module._moments_error(module.styler, pictures, module.loss.targets(None, pictures))
+    targets = module.loss.targets(None, pictures)
+    found = module.moments_head.error(module.styler.style_encoder, pictures, targets)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -21,7 +21,7 @@ from arbstyle.evaluation.pairs import Pair
 from arbstyle.images import read_image, resize
 from arbstyle.optimization import Settings, optimize
 from arbstyle.painting import Style, Stylizer
-from arbstyle.painting.stylizer import style_size_for
+from arbstyle.painting.options import style_size_for
 
 MAX_ASPECT_ERROR = 0.02
 """Networks with strides round sizes; a picture further off shows something else than the photo."""

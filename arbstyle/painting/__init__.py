@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arbstyle.painting.options import KEEP_COLORS, KeepColors, StrengthWarning, check_options
     from arbstyle.painting.style_file import Style, fingerprint
-    from arbstyle.painting.stylizer import StyleLike, Stylizer
+    from arbstyle.painting.style_reader import StyleLike
+    from arbstyle.painting.stylizer import Stylizer
 
 _HOMES = {  # name → module of this package
     "KEEP_COLORS": "options",
     "KeepColors": "options",
     "StrengthWarning": "options",
     "Style": "style_file",
-    "StyleLike": "stylizer",
+    "StyleLike": "style_reader",
     "Stylizer": "stylizer",
     "check_options": "options",
     "fingerprint": "style_file",

@@ -36,18 +36,18 @@ def stylize_each(
     Returns:
         N×3×H×W of the photos' type and device.
     """
-    painter = stylizer._painter
+    transformer = stylizer.painter.transformer
     rows = torch.cat([stylizer.parameters_of(style, style_size) for style in styles])
-    own = None if set(strengths) == {1.0} else stylizer._own_parameters(photos, style_size)
+    own = None if set(strengths) == {1.0} else stylizer.styles.own_parameters(photos, style_size)
     if own is not None:
         amounts = torch.tensor(strengths, device=rows.device)[:, None]
         rows = torch.where(amounts == 1, rows, own + amounts * (rows - own))
     height, width = photos.shape[2:]
-    padded = painter.pad(network_input(photos, painter))
+    padded = transformer.pad(network_input(photos, transformer))
     high, wide = padded.shape[2:]
-    each_noise = [painter.make_noise(high, wide, seed) for seed in seeds]
+    each_noise = [transformer.make_noise(high, wide, seed) for seed in seeds]
     noise = [torch.cat(maps) for maps in zip(*each_noise, strict=True)]
-    painted = painter.repaint(padded, rows, noise)[..., :height, :width].to(photos.device)
+    painted = transformer.repaint(padded, rows, noise)[..., :height, :width].to(photos.device)
     return torch.cat(
         [
             Finish(strength, own is not None, keep_colors)(one[None], photo[None], None)

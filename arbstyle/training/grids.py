@@ -9,6 +9,7 @@ from arbstyle.images import resize
 from arbstyle.networks import ArbitraryStyler
 
 
+@torch.no_grad()
 def picture_grid(styler: ArbitraryStyler, contents: Tensor, styles: Tensor, style_inputs: Tensor) -> Tensor:
     """Styles along the top, photos down the left, every photo in every style.
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -22,14 +22,12 @@ from arbstyle.networks.growing import extend_bank, graft
 from arbstyle.networks.model_file import describe_styler, load_styler
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
-from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
 from arbstyle.networks.transformers.base import TransformerNetwork
 from arbstyle.networks.transformers.drafts import half_size, mix_draft
 from arbstyle.perception import (
     LossTerms,
-    PerceptualEncoder,
     PerceptualLoss,
     Targets,
     psnr,
@@ -41,34 +39,13 @@ from arbstyle.training.checks import UncheckedLosses, check_adain_target, check_
 from arbstyle.training.data import StyleTransferData
 from arbstyle.training.grids import picture_grid
 from arbstyle.training.loggers import log_picture
+from arbstyle.training.loss import MomentsHead, build_loss
 from arbstyle.training.machine import git_revision, random_state, set_random_state
-from arbstyle.training.muon import Muon
-from arbstyle.training.schedule import WarmAverage, learning_rate_factor
+from arbstyle.training.optimizers import build_scheduler, parameter_groups, use_rates
+from arbstyle.training.schedule import WarmAverage
 from arbstyle.training.settings import LoggingSettings, LossSettings, OptimizationSettings, StartSettings
 
 logger = logging.getLogger(__name__)
-
-
-def build_loss(settings: LossSettings) -> PerceptualLoss:
-    """The loss, with its frozen network."""
-    encoder = PerceptualEncoder(
-        settings.vgg,
-        sorted({*settings.content_layers, *settings.style_layers}),
-        weights=settings.vgg_weights,
-        pooling=settings.pooling,
-        normalize_filters=settings.normalize_filters,
-    )
-    return PerceptualLoss(
-        encoder,
-        settings.content_layers,
-        settings.style_layers,
-        content_weight=settings.content_weight,
-        style_weight=settings.style_weight,
-        tv_weight=settings.tv_weight,
-        style_statistic=settings.style_statistic,
-        relative_errors=settings.relative_errors,
-        style_bound=settings.style_bound,
-    )
 
 
 class StyleTransferTraining(pl.LightningModule):
@@ -108,7 +85,9 @@ class StyleTransferTraining(pl.LightningModule):
         average = AveragedModel(self.styler, multi_avg_fn=WarmAverage(optimization.average_decay))
         self.average: AveragedModel = average.requires_grad_(False)
         self.loss: PerceptualLoss = build_loss(loss)
-        self.moments_head: nn.Linear | None = self._make_moments_head() if loss.moments_weight else None
+        self.moments_head: MomentsHead | None = (
+            MomentsHead(style_encoder, self.loss) if loss.moments_weight else None
+        )
         self.training_targets: Callable[..., Targets] = (
             CachedTargets(self.loss) if loss.cache_targets else self.loss.targets
         )
@@ -126,18 +105,6 @@ class StyleTransferTraining(pl.LightningModule):
             self.styler.requires_grad_(False)
             for row in list(self.styler.head.parameters())[self.first_style :]:
                 row.requires_grad_(True)
-
-    def _make_moments_head(self) -> nn.Linear:
-        encoder = self.styler.style_encoder
-        if not isinstance(encoder, MomentsEncoder) or self.loss.style_statistic == "gram":
-            raise ArbstyleError(
-                "loss.moments_weight needs a MomentsEncoder, and style_statistic moments or both, got "
-                f"{type(encoder).__name__} and {self.loss.style_statistic}"
-            )
-        channels = sum(self.loss.encoder.channels[layer] for layer in self.loss.style_layers)
-        head = nn.Linear(encoder.description_size, 2 * channels)
-        nn.init.ones_(head.bias)  # with normalised filters every channel has mean 1
-        return head
 
     @property
     def trained_styler(self) -> ArbitraryStyler:
@@ -230,15 +197,9 @@ class StyleTransferTraining(pl.LightningModule):
         return painted, targets, self.loss(painted, targets)
 
     def _moments_error(self, styler: ArbitraryStyler, style: Tensor, targets: Targets) -> Tensor:
-        """The style term of a picture whose moments are those predicted from the encoder's description."""
         if self.moments_head is None:
             return style.new_zeros(())
-        statistics = [each for layer in targets.style.values() for each in layer[-2:]]  # the moments
-        encoder = cast(MomentsEncoder, styler.style_encoder)
-        predicted = self.moments_head(encoder.describe(style)).float()
-        parts = predicted.split([each.shape[1] for each in statistics], dim=1)
-        errors = [(part - each).square().mean() for part, each in zip(parts, statistics, strict=True)]
-        return torch.stack(errors).sum()
+        return self.moments_head.error(styler.style_encoder, style, targets)
 
     def _style_input(self, batch: StyleBatch) -> Tensor:
         if self.styler.style_encoder.takes_index:
@@ -284,39 +245,26 @@ class StyleTransferTraining(pl.LightningModule):
     # --- optimisation ---------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer_class = Muon if self.optimization.optimizer == "muon" else torch.optim.Adam
-        optimizer = optimizer_class(
-            self._parameter_groups(), lr=self.optimization.learning_rate, betas=self.optimization.betas
-        )
-        total = float(self.trainer.estimated_stepping_batches)
-        # A function leaves no state in the checkpoint: a run resumed with more steps follows the new curve.
-        scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.optimization, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        steps = float(self.trainer.estimated_stepping_batches)
+        scheduler = build_scheduler(self._parameter_groups(), self.optimization, steps)
+        return {
+            "optimizer": scheduler.optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         encoder = list(self.styler.style_encoder.parameters())
         if self.moments_head is not None:
             encoder += self.moments_head.parameters()
         others = [*self.styler.head.parameters(), *self.styler.transformer.parameters()]
-        groups = [
-            (encoder, self.optimization.encoder_rate * self.optimization.learning_rate),
-            (others, self.optimization.learning_rate),
-        ]
-        trained = [([p for p in parameters if p.requires_grad], rate) for parameters, rate in groups]
-        return [{"params": parameters, "lr": rate} for parameters, rate in trained if parameters]
+        return parameter_groups(self.optimization, encoder, others)
 
     def on_train_start(self) -> None:
         if self.trainer.global_step == 0 and not self.is_started:
             self._prepare_encoder()
-        # A checkpoint restores its own learning rates and betas; the configuration's are meant.
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
-            scheduler.base_lrs = [group["lr"] for group in self._parameter_groups()]
-            for group, base, factor in zip(
-                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-            ):
-                rate = base * factor(scheduler.last_epoch)
-                group |= {"initial_lr": base, "lr": rate, "betas": self.optimization.betas}
+            use_rates(scheduler, self._parameter_groups(), self.optimization)
 
     @torch.no_grad()
     def _prepare_encoder(self) -> None:
@@ -422,7 +370,6 @@ class StyleTransferTraining(pl.LightningModule):
         if self.trainer.global_step % self.logging.picture_every == 0:
             self._log_pictures(batch)
 
-    @torch.no_grad()
     def _log_pictures(self, batch: StyleBatch) -> None:
         """Grids of contents × styles: held-out pictures (always the same), and this batch's."""
         data = getattr(self.trainer, "datamodule", None)
@@ -431,17 +378,11 @@ class StyleTransferTraining(pl.LightningModule):
             held_out = self.trainer.precision_plugin.convert_input(data.validation_batches[0])
             grids["validation"] = self.transfer_batch_to_device(held_out, self.device, 0)
         styler = self.trained_styler.eval()  # Lightning sets training mode on all modules
+        folder, step = self.trainer.default_root_dir, self.trainer.global_step
         for name, pictures in grids.items():
-            grid = picture_grid(
-                styler, pictures.content[:4], pictures.style[:4], self._style_input(pictures)[:4]
-            )
-            log_picture(
-                self.loggers,
-                self.trainer.default_root_dir,
-                name,
-                grid.float().cpu(),
-                self.trainer.global_step,
-            )
+            inputs = self._style_input(pictures)[:4]
+            grid = picture_grid(styler, pictures.content[:4], pictures.style[:4], inputs)
+            log_picture(self.loggers, folder, name, grid.float().cpu(), step)
 
 
 def _with_new_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
