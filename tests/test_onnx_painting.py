@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from arbstyle.cli import main
+from arbstyle.painting.style_contents import StyleContents
 
 pytest.importorskip("onnxruntime")
 
@@ -99,6 +101,71 @@ def test_pytorch_is_not_loaded(folder: Path):
     loaded = set(done.stderr.split("[", 1)[1].replace("'", "").replace(",", "").replace("]", "").split())
     assert "onnxruntime" in loaded
     assert loaded & {"torch", "torchvision", "datasets", "pytorch_lightning", "matplotlib", "scipy"} == set()
+
+
+WITHOUT_PYTORCH = """ # importing a module that is None fails
+import contextlib, io, json, sys
+sys.modules.update(torch=None, torchvision=None, datasets=None, pytorch_lightning=None)
+from arbstyle.cli import main
+answers = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
+        answers.append((main(words), told.getvalue()))
+print(json.dumps(answers))
+"""
+
+
+def answers_without_pytorch(*commands: list[str]) -> list[tuple[int, str]]:
+    """Exit code and standard error of commands where only the packages of ONNX are installed."""
+    words = [sys.executable, "-c", WITHOUT_PYTORCH, json.dumps(commands)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [tuple(answer) for answer in json.loads(done.stdout)]
+
+
+def test_where_pytorch_is_not_installed(folder: Path):
+    answers = answers_without_pytorch(
+        ["stylize", PHOTO, "--size", "64", "--style", "woodcut:2", "ink", "--strength", "0.5", "-o", "x.png"],
+        ["styles"],
+        ["styles", PHOTO, "--size", "32", "-o", "sheet.jpg"],
+        ["style", "save", OZ, "-o", "oz.safetensors"],
+        ["style", "show", "oz.safetensors", "woodcut"],
+        ["style", "show", "ink", "--thumbnail", "ink.png"],
+        ["stylize", PHOTO, "--size", "64", "--style", "oz.safetensors", "-o", "oz.png"],
+    )
+    assert answers == [(0, "")] * 7
+    assert {path.name for path in folder.iterdir()} == {
+        "x.png", "sheet.jpg", "oz.safetensors", "ink.png", "oz.png"
+    }  # fmt: skip
+
+
+def test_what_needs_pytorch_says_so_where_it_is_not_installed(folder: Path):
+    photo = ["stylize", PHOTO, "--style", NIGHT, "-o", "x.png"]
+    for code, told in answers_without_pytorch(
+        [*photo, "--stroke", "2"],
+        [*photo, "--backend", "torch"],
+        ["export", "--onnx", "graphs"],
+        ["optimize", PHOTO, "--style", NIGHT, "-o", "x.png"],
+        ["dataset", str(EXAMPLES), "--styles", NIGHT, "-o", "set"],
+        ["train", "fit"],
+        ["app"],
+    ):
+        assert (code, told.count("\n")) == (2, 1), told
+        assert "which is not installed here; 'pip install arbstyle'" in told
+    assert list(folder.iterdir()) == []
+
+
+def test_style_files_are_the_same_as_pytorchs(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    save = ["style", "save", OZ, "--device", "cpu", "-o"]
+    assert main([*save, "onnx.safetensors", "--name", "oz", "--style-size", "200"]) == 0
+    monkeypatch.setattr("arbstyle.cli._onnx_painter.is_possible", lambda device: False)
+    assert main([*save, "torch.safetensors", "--name", "oz", "--style-size", "200"]) == 0
+    one, other = (StyleContents.load(f"{name}.safetensors") for name in ("onnx", "torch"))
+    assert one.description() == other.description()
+    np.testing.assert_allclose(one.code, other.code, atol=0.01)  # PyTorch's may be of bf16
+    pixels = (np.asarray(style.thumbnail, int) for style in (one, other))
+    assert np.abs(np.subtract(*pixels)).mean() < 0.5  # WebP makes more of a level's difference
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"arbstyle: error: {error}", 2)
     except OSError as error:  # a full disk, a folder that may not be written
         return _fail(f"arbstyle: error: {_describe(error)}", 2)
+    except ModuleNotFoundError as error:  # such as PyTorch, where only ONNX Runtime was installed
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "arbstyle"):
+            raise
+        needs = f"this needs the Python package '{package}', which is not installed here"
+        return _fail(f"arbstyle: error: {needs}; 'pip install arbstyle' brings all packages", 2)
     except KeyboardInterrupt:
         return _fail("arbstyle: interrupted", 130)
     except SystemExit as stop:  # an argument parser has answered --help or a mistake

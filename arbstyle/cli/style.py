@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from arbstyle.cli._options import ModelOptions
+
+if TYPE_CHECKING:
+    from arbstyle import Stylizer
+    from arbstyle.onnx.runtime import OnnxStylizer
 
 
 def save(
@@ -48,41 +52,56 @@ def save(
     check_outputs([("--output", path)], inputs)
     if path.exists() and not overwrite:
         raise ArbstyleError(f"'{path}' exists; add --overwrite, or give another -o")
-    stylizer = options.stylizer()
     if refine is None:
-        style = stylizer.style(picture, name=name, style_size=style_size)
-    else:
-        style = stylizer.refine(
-            picture, photos, refine, name=name, style_size=style_size, vgg_weights=options.vgg_weights
-        )
-    print(style.save(path))
+        print(_quickest(options, style_size).style(picture, name=name, style_size=style_size).save(path))
+        return
+    refined = options.stylizer().refine(
+        picture, photos, refine, name=name, style_size=style_size, vgg_weights=options.vgg_weights
+    )
+    print(refined.save(path))
+
+
+def _quickest(options: ModelOptions, style_size: int | None) -> Stylizer | OnnxStylizer:
+    """What looks at the style, without PyTorch if that can be."""
+    from arbstyle.cli._onnx_painter import SMALLEST_STYLE, is_possible
+
+    small = (style_size or SMALLEST_STYLE) < SMALLEST_STYLE
+    if options.model is not None or small or not is_possible(options.device):
+        return options.stylizer()
+    from arbstyle.onnx.runtime import OnnxStylizer
+
+    return OnnxStylizer()
 
 
 def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None, json: bool = False) -> None:
     """Tell what is in style files.
 
     Args:
-        files: files that 'arbstyle style save' wrote.
+        files: files that 'arbstyle style save' wrote, or names of the gallery.
         thumbnail: write the (only) file's thumbnail there.
         json: as JSON.
     """
+    import numpy as np
+
     from arbstyle.errors import ArbstyleError
-    from arbstyle.images import check_output_path, check_outputs, from_pil, write_image
-    from arbstyle.painting import Style
+    from arbstyle.images import check_output_path, check_outputs
+    from arbstyle.images.encoding import write_array
+    from arbstyle.painting.gallery import gallery_file
+    from arbstyle.painting.style_contents import StyleContents
 
     if thumbnail:
         check_output_path(thumbnail)
         check_outputs([("--thumbnail", thumbnail)], [("FILES", file) for file in files])
     if thumbnail and len(files) > 1:
         raise ArbstyleError(f"--thumbnail writes one picture, but {len(files)} files are given; give one")
-    styles = {path: Style.load(path) for path in files}
+    styles = {path: StyleContents.load(gallery_file(path) or path) for path in files}
     if json:
         print(dumps([{"file": path, **style.description()} for path, style in styles.items()], indent=2))
     for path, style in ({} if json else styles).items():
         facts = [f"{key.replace('_', ' ')}: {value}" for key, value in style.description().items()]
         print(f"{path}\n  " + "\n  ".join(facts))
     if thumbnail:
-        write_image(from_pil(styles[files[0]].thumbnail), thumbnail)
+        write_array(np.asarray(styles[files[0]].thumbnail).transpose(2, 0, 1), thumbnail)
 
 
 ACTIONS = (save, show)

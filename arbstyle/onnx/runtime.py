@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images.arrays import as_float_array, read_array, resize_array
-from arbstyle.images.sizes import style_view
+from arbstyle.images.arrays import as_float_array, as_image, read_array, resize_array
+from arbstyle.images.sizes import style_view, target_size
 from arbstyle.onnx.storage import header_hash
 from arbstyle.painting.gallery import gallery_file
-from arbstyle.painting.options import style_size_for
-from arbstyle.painting.style_contents import StyleContents, check_model
+from arbstyle.painting.options import STYLE_SIZE, style_size_for
+from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, check_model
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -147,6 +147,29 @@ class OnnxStylizer:
             ArbstyleError: not to be read, or of another model.
         """
         return self._read_file(str(style), _modified(style))
+
+    def style(
+        self, style: str | os.PathLike[str], *, name: str | None = None, style_size: int | None = None
+    ) -> StyleContents:
+        """What this model knows of a style picture, as :meth:`arbstyle.Stylizer.style` says it.
+
+        Args:
+            style: a picture, or a style file, which is then only checked.
+            name: to show; default: the file's.
+            style_size: short side in pixels at which a picture is looked at; default: ``STYLE_SIZE``.
+        """
+        picture = self.read_style(style)
+        if isinstance(picture, StyleContents):
+            return picture
+        height, width = picture.shape[1:]
+        seen = resize_array(picture, style_view(height, width, style_size or STYLE_SIZE))
+        code = self._style.run(["code"], {"style": seen[None]})[0]
+        small = resize_array(
+            picture, target_size(height, width, min(THUMBNAIL_SIDE, max(height, width)), "long")
+        )
+        return StyleContents(
+            name or Path(style).stem, code, None, self.fingerprint, self.name, as_image(small)
+        )
 
     def _read_style_file(self, path: str, modified: int) -> np.ndarray | StyleContents:
         known = gallery_file(path)

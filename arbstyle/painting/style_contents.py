@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.files import atomic_path, check_output_path
 from arbstyle.stored import StoredTensors, open_tensors, read_json_object
 
 if TYPE_CHECKING:
     from arbstyle.painting.style_file import Style
 
 FILE_FORMAT = "arbstyle-style-1"
+THUMBNAIL_SIDE = 256
 
 _MAX_NUMBERS = 1 << 20
 _MAX_SIDE = 2048
@@ -34,11 +37,48 @@ class StyleContents:
     model: str
     model_name: str
     thumbnail: Image.Image
-    about: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def description(self) -> dict[str, str | int | bool]:
+        """What there is to tell."""
+        return {
+            "name": self.name,
+            "model": f"{self.model_name} ({self.model})",
+            "code": f"{self.code.size} numbers",
+            "refined": self.parameters is not None,
+            "thumbnail": f"{self.thumbnail.width}×{self.thumbnail.height}",
+            **self.about,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write as safetensors, whole or not at all.
+
+        Raises:
+            ArbstyleError: the name does not end in ``.safetensors``, or the folder cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        path = check_output_path(path, (".safetensors",))
+        encoded = io.BytesIO()
+        self.thumbnail.convert("RGB").save(encoded, "WEBP", quality=90)
+        arrays: dict[str, np.ndarray] = {
+            "code": np.ascontiguousarray(self.code, np.float32),
+            "thumbnail": np.frombuffer(encoded.getvalue(), np.uint8),
+        }
+        if self.parameters is not None:
+            arrays["parameters"] = np.ascontiguousarray(self.parameters, np.float32)
+        metadata = {
+            "format": FILE_FORMAT,
+            "style": json.dumps({"name": self.name, "model": self.model, "model_name": self.model_name}),
+            "about": json.dumps(dict(self.about)),
+        }
+        with atomic_path(path) as temporary:
+            save_file(arrays, temporary, metadata)
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> StyleContents:
-        """Read what :meth:`arbstyle.painting.Style.save` wrote.
+        """Read what :meth:`save` wrote.
 
         Raises:
             ArbstyleError: no such file, or not a style.

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
-from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.networks.state import own_state
-from arbstyle.painting.style_contents import FILE_FORMAT, StyleContents
-
-THUMBNAIL_SIDE = 256
+from arbstyle.painting.style_contents import StyleContents
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +42,7 @@ class Style:
 
     def description(self) -> dict[str, str | int | bool]:
         """What there is to tell."""
-        return {
-            "name": self.name,
-            "model": f"{self.model_name} ({self.model})",
-            "code": f"{self.code.numel()} numbers",
-            "refined": self.parameters is not None,
-            "thumbnail": f"{self.thumbnail.width}×{self.thumbnail.height}",
-            **self.about,
-        }
+        return self._contents().description()
 
     def save(self, path: str | Path) -> Path:
         """Write as safetensors, whole or not at all.
@@ -62,23 +50,11 @@ class Style:
         Raises:
             ArbstyleError: the name does not end in ``.safetensors``, or the folder cannot be written.
         """
-        path = check_output_path(path, (".safetensors",))
-        encoded = io.BytesIO()
-        self.thumbnail.convert("RGB").save(encoded, "WEBP", quality=90)
-        tensors = {
-            "code": self.code.detach().cpu().float().contiguous(),
-            "thumbnail": torch.frombuffer(bytearray(encoded.getvalue()), dtype=torch.uint8),
-        }
-        if self.parameters is not None:
-            tensors["parameters"] = self.parameters.detach().cpu().float().contiguous()
-        metadata = {
-            "format": FILE_FORMAT,
-            "style": json.dumps({"name": self.name, "model": self.model, "model_name": self.model_name}),
-            "about": json.dumps(dict(self.about)),
-        }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-        return path
+        return self._contents().save(path)
+
+    def _contents(self) -> StyleContents:
+        arrays = (_array(self.code), None if self.parameters is None else _array(self.parameters))
+        return StyleContents(self.name, *arrays, self.model, self.model_name, self.thumbnail, self.about)
 
     @classmethod
     def load(cls, path: str | Path) -> Style:
@@ -98,6 +74,10 @@ class Style:
             contents.thumbnail,
             contents.about,
         )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().float().numpy()
 
 
 def fingerprint(styler: ArbitraryStyler) -> str:

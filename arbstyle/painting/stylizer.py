@@ -43,7 +43,8 @@ from arbstyle.painting.options import (
 )
 from arbstyle.painting.picture_painter import PicturePainter
 from arbstyle.painting.refinement import Refiner, StepCallback
-from arbstyle.painting.style_file import THUMBNAIL_SIDE, Style
+from arbstyle.painting.style_contents import THUMBNAIL_SIDE
+from arbstyle.painting.style_file import Style
 from arbstyle.painting.style_reader import StyleLike, StyleReader, seen, stored_style
 from arbstyle.painting.task import Finish, Task
 from arbstyle.painting.tiling import Progress
