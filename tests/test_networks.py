@@ -19,6 +19,7 @@ from arbstyle.networks import (
     ConditionalInstanceNorm2d,
     FastTransformer,
     JohnsonTransformer,
+    MomentsEncoder,
     NormalizationNetwork,
     NormRule,
     PooledStatisticsEncoder,
@@ -618,3 +619,22 @@ def test_a_norm_has_the_same_gradient_wherever_a_channel_is_not_flat() -> None:
     assert x.grad is not None
     assert not x.grad[0, 1].any()
     assert x.grad[1].any()
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: FastTransformer(width=0), "width"),
+        (lambda: FastTransformer(fine_width=-1), "fine_width"),
+        (lambda: JohnsonTransformer(width=0), "width"),
+        (lambda: NormalizationNetwork(widths=(8, 0)), "widths"),
+        (lambda: NormalizationNetwork(widths=()), "widths"),
+        (lambda: PooledStatisticsEncoder(code_size=0), "code_size"),
+        (lambda: MomentsEncoder(depths=(1, 0, 1, 1)), "depths"),
+        (lambda: StylePredictor("vgg19", "random", code_size=0), "code_size"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_layers_without_channels_are_refused(build: Callable[[], nn.Module], name: str):
+    with pytest.raises(ArbstyleError, match=f"expected {name} of at least 1"):
+        build()

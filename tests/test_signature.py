@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from arbstyle.cli._signature import Documentation, parse
+from arbstyle.cli.optimize import optimize
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class FlatBrush(Brush):
 
     Attributes:
         angle: in degrees.
+        wet: before it dries.
     """
 
-    angle: int = 0
+    angle: int = field(default=0, metadata={"earlier_name": "slant"})
+    wet: bool = field(default=True, metadata={"earlier_name": "wet_paint"})
 
 
 def paint(
@@ -150,3 +153,29 @@ def test_a_type_without_words_is_a_programmers_mistake():
 
 def test_documentation_line():
     assert Documentation.of(paint).line == "paint pictures"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "said"),
+    [
+        (["--slant", "3"], FlatBrush(angle=3), "arbstyle: --slant is now --angle\n"),
+        (["--slant=3"], FlatBrush(angle=3), "arbstyle: --slant is now --angle\n"),
+        (["--no-wet-paint"], FlatBrush(wet=False), "arbstyle: --no-wet-paint is now --no-wet\n"),
+        (["--angle", "3"], FlatBrush(angle=3), ""),
+    ],
+)
+def test_an_earlier_name_still_works_and_a_line_says_the_new_one(
+    words: list[str], expected: FlatBrush, said: str, capsys: pytest.CaptureFixture[str]
+):
+    assert given(*words)["brush"] == expected
+    assert capsys.readouterr().err == said
+
+
+def test_renamed_options_of_optimize(capsys: pytest.CaptureFixture[str]):
+    words = ["a.png", "-o", "b.png", "--encoder", "vgg16", "--no-balance"]
+    settings = parse(optimize, "optimize", words)["settings"]
+    assert (settings.vgg, settings.relative_errors) == ("vgg16", False)
+    assert "--encoder is now --vgg" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(optimize, "optimize", ["--help"])
+    assert "--encoder" not in capsys.readouterr().out

@@ -311,7 +311,7 @@ WRONG_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "wrong argument": (
         lambda path: styler_file(path, architecture=with_part("style_encoder", "StyleBank", num_styles=0)),
-        "at least 1 style",
+        "num_styles: expected 1 to",
     ),
     "another architecture": (
         lambda path: styler_file(

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from arbstyle.cli._options import warn
+
 SCALARS = {str: "TEXT", int: "N", float: "NUMBER", Path: "FILE"}
 """Types that one word is read as, with the placeholder that help shows."""
 
@@ -77,6 +79,7 @@ class _Parameter:
     default: Any
     help: str
     positional: bool = False
+    earlier_name: str | None = None
 
     @property
     def required(self) -> bool:
@@ -99,13 +102,35 @@ def parse(function: Callable[..., Any], program: str, arguments: Sequence[str]) 
             _add(section, parameter)
     if any(each.positional and each.required for each in _parameters(function)):
         parser.hint = "; an option that takes several words takes all that follow: put these first"
+    everything = [each for part in (function, *groups.values()) for each in _parameters(part)]
     # Intermixed, so that CONTENT may stand behind the options, too.
-    words = vars(parser.parse_intermixed_args(list(arguments)))
+    words = vars(parser.parse_intermixed_args(_with_new_names(arguments, everything)))
     given = {name: value for name, value in words.items() if value not in (None, [])}
     for name, group in groups.items():
         fields = [parameter.name for parameter in _parameters(group) if parameter.name in given]
         given[name] = group(**{field: given.pop(field) for field in fields})
     return given
+
+
+def _with_new_names(arguments: Sequence[str], parameters: Sequence[_Parameter]) -> list[str]:
+    """The words of a command line with options under their new names; a line tells of each old one."""
+    new_names = {
+        _flag(each.earlier_name, prefix): _flag(each.name, prefix)
+        for each in parameters
+        if each.earlier_name
+        for prefix in ("", "no-")
+    }
+    words = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if flag in new_names:
+            warn(f"{flag} is now {new_names[flag]}")
+        words.append(f"{new_names.get(flag, flag)}{equals}{value}")
+    return words
+
+
+def _flag(name: str, prefix: str = "") -> str:
+    return f"--{prefix}{name.replace('_', '-')}"
 
 
 def takes_words(function: Callable[..., Any]) -> bool:
@@ -126,7 +151,10 @@ def _parameters(described: Callable[..., Any]) -> Iterator[_Parameter]:
                 default = missing if field.default is dataclasses.MISSING else field.default
                 if field.default_factory is not dataclasses.MISSING:
                     default = field.default_factory()
-                yield _Parameter(field.name, hints[field.name], default, helps.get(field.name, ""))
+                earlier_name = field.metadata.get("earlier_name")
+                yield _Parameter(
+                    field.name, hints[field.name], default, helps.get(field.name, ""), False, earlier_name
+                )
         return
     helps = dict(Documentation.of(described).names)
     for name, parameter in inspect.signature(described).parameters.items():
@@ -139,7 +167,7 @@ def _add(parser: argparse._ActionsContainer, parameter: _Parameter) -> None:
     hint, marks = parameter.hint, []
     if get_origin(hint) is Annotated:
         hint, *marks = get_args(hint)
-    flags = [f"--{parameter.name.replace('_', '-')}", *(mark for mark in marks if mark.startswith("-"))]
+    flags = [_flag(parameter.name), *(mark for mark in marks if mark.startswith("-"))]
     placeholder = next((mark for mark in marks if not mark.startswith("-")), None)
     kind, many, choices = _readable(hint, parameter.name)
     settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(parameter, kind)}

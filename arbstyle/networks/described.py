@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+from arbstyle.errors import ArbstyleError
 
 
 class _FinishedAfterConstruction(ABCMeta):
@@ -34,3 +37,11 @@ class Described(nn.Module, metaclass=_FinishedAfterConstruction):
 
     def finish(self) -> None:
         """Complete and check the module; called once, after its constructor."""
+
+
+def check_widths(**widths: int | Sequence[int]) -> None:
+    """Raise an ArbstyleError for a layer that would have no channels; each width goes by its name."""
+    for name, value in widths.items():
+        each = [value] if isinstance(value, int) else value
+        if not each or min(each) < 1:
+            raise ArbstyleError(f"expected {name} of at least 1, got {value}")

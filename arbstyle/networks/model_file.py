@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,19 @@ def describe_styler(styler: ArbitraryStyler) -> dict[str, Any]:
         part: {"class": _class_name(type(module)), "arguments": _portable(module.hyperparameters)}
         for part, module in parts.items()
     }
+
+
+def is_described_by(styler: ArbitraryStyler, description: Mapping[str, Any]) -> bool:
+    """Whether a styler is of this description, which may be of a version that knew fewer arguments."""
+    for part, own in describe_styler(styler).items():
+        given = description.get(part)
+        if not isinstance(given, dict) or given.get("class") != own["class"]:
+            return False
+        parameters = inspect.signature(type(getattr(styler, part)).__init__).parameters
+        defaults = {key: each.default for key, each in parameters.items() if each.default is not each.empty}
+        if _portable(defaults | dict(given.get("arguments") or {})) != own["arguments"]:
+            return False
+    return True
 
 
 def build_styler(

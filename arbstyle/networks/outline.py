@@ -15,6 +15,7 @@ MAX_WIDTH = 1 << 16
 MAX_LIST = 64
 _COUNTS = ("blocks", "deep_blocks", "depths", "num_styles")
 """Arguments that say how many layers or rows there are: each has a tensor of its own."""
+_MAY_BE_ZERO = ("blocks", "deep_blocks")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -49,8 +50,12 @@ def _check_value(name: str, value: object, limit: int) -> None:
             raise ValueError(f"{name}: expected at most {MAX_LIST} values, got {len(value)}")
         for each in value:
             _check_value(name, each, limit)
-    elif isinstance(value, int) and not 0 <= value <= limit:
-        raise ValueError(f"{name}: expected 0 to {limit}, as the weights say, got {str(value)[:20]}")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        least = 0 if name in _MAY_BE_ZERO else 1
+        if not least <= value <= limit:
+            raise ValueError(
+                f"{name}: expected {least} to {limit}, as the weights say, got {str(value)[:20]}"
+            )
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     elif not isinstance(value, int | float | str | None):

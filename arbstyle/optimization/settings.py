@@ -81,8 +81,8 @@ class Settings:
     style_weights: Sequence[float] | None = field(default=None, metadata={"flag": False})  # as FILE:WEIGHT
     style_scale: float = 1.0
     style_statistic: Literal["gram", "moments", "both"] = "gram"
-    relative_errors: bool = True
-    vgg: Literal["vgg19", "vgg16"] = "vgg19"
+    relative_errors: bool = field(default=True, metadata={"earlier_name": "balance"})
+    vgg: Literal["vgg19", "vgg16"] = field(default="vgg19", metadata={"earlier_name": "encoder"})
     vgg_weights: Annotated[str | Path | None, "FILE"] = None
     pooling: Literal["max", "avg"] = "max"
     normalize_filters: bool = True

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.growing import extend_bank, graft
-from arbstyle.networks.model_file import describe_styler, load_styler
+from arbstyle.networks.model_file import describe_styler, is_described_by, load_styler
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
@@ -312,8 +312,8 @@ class StyleTransferTraining(pl.LightningModule):
         checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        here, there = describe_styler(self.styler), checkpoint.get("architecture")
-        if there != here:
+        here, there = describe_styler(self.styler), checkpoint["architecture"]
+        if not is_described_by(self.styler, there):
             raise ArbstyleError(
                 "the checkpoint is of another architecture than the configuration's: use the config it was "
                 f"trained with (checkpoint {json.dumps(there)}, configuration {json.dumps(here)})"

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.style_encoders.tools import at_least, patches, start_for_relu
 from arbstyle.perception import channel_moments
@@ -35,6 +36,7 @@ class MomentsEncoder(StyleEncoder):
         code_size: int = 256,
     ) -> None:
         super().__init__()
+        check_widths(widths=widths, depths=depths, hidden=hidden, code_size=code_size)
         self.code_size = code_size
         layers: list[nn.Module] = []
         if len(depths) != len(widths):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.style_encoders.tools import start_for_relu
 
@@ -20,6 +21,7 @@ class NormalizationNetwork(StyleEncoder):
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 256, 256)) -> None:
         super().__init__()
+        check_widths(widths=widths)
         self.code_size = widths[-1]
         layers: list[nn.Module] = []
         for inputs, outputs in zip((3, *widths), widths, strict=False):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.style_encoders.tools import at_least, start_for_relu
 from arbstyle.perception import channel_moments
@@ -28,6 +29,7 @@ class PooledStatisticsEncoder(StyleEncoder):
         self, widths: tuple[int, ...] = (32, 64, 128, 192), hidden: int = 512, code_size: int = 256
     ) -> None:
         super().__init__()
+        check_widths(widths=widths, hidden=hidden, code_size=code_size)
         self.code_size = code_size
         first, *rest = widths
         stages = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, first, 3, padding=1))]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.style_encoders.tools import at_least, start_for_relu
 from arbstyle.perception import IMAGENET_MEAN, IMAGENET_STD, FrozenNetwork, PerceptualEncoder
@@ -32,6 +33,7 @@ class StylePredictor(StyleEncoder):
         code_size: int = 100,
     ) -> None:
         super().__init__()
+        check_widths(code_size=code_size)
         self.code_size = code_size
         self.backbone: _VggBackbone | _TorchvisionBackbone = (
             _VggBackbone(weights) if backbone == "vgg19" else _TorchvisionBackbone(backbone, weights)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.noise import ConditionalNoise, NoiseGate
 from arbstyle.networks.norm import NormRule
 from arbstyle.networks.transformers.base import TransformerNetwork
@@ -57,6 +58,7 @@ class FastTransformer(TransformerNetwork):
         norm_floor: float = 1e-5,
     ) -> None:
         super().__init__()
+        check_widths(width=width, deep_width=deep_width, fine_width=fine_width)
         self.stem: StyledConv = StyledConv(3 * 4 * 4, width, eps=norm_floor)
         self.before: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         self.down: StyledConv = StyledConv(width, deep_width, stride=2)

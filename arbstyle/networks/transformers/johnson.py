@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arbstyle.networks.described import check_widths
 from arbstyle.networks.norm import NormRule
 from arbstyle.networks.transformers.base import TransformerNetwork
 from arbstyle.networks.transformers.layers import StyledConv, StyledResidual, reflection_conv
@@ -32,6 +33,7 @@ class JohnsonTransformer(TransformerNetwork):
 
     def __init__(self, width: int = 32, blocks: int = 5, styled_encoder: bool = True) -> None:
         super().__init__()
+        check_widths(width=width)
         first = StyledConv if styled_encoder else _UnstyledConv
         self.encoder: nn.ModuleList = nn.ModuleList(
             [
