@@ -92,6 +92,12 @@ def test_imports_go_one_way(source: Path):
     assert imported_rooms(source) <= allowed
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_permission_is_used(room: str):
+    used = set().union(*(imported_rooms(source) for source in SOURCES if room_of(source) == room))
+    assert ROOMS[room] - used == set()
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=relative_id)
 def test_training_stack_stays_in_training(source: Path):
     imported = {name.split(".")[0] for name in imported_modules(source)}
