@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import torch
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.memory import available_ram
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,6 +56,16 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_ram()
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Most memory used so far: allocated on a CUDA device, else resident in this process; not on Windows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _cpu_computes_bf16() -> bool:

@@ -15,6 +15,18 @@ class ArbstyleError(Exception):
     """
 
 
+def one_line(text: str) -> str:
+    """The words of a text on one line."""
+    return " ".join(text.split())
+
+
+def reason_of(error: BaseException, limit: int | None = None) -> str:
+    """What an error of another library says, on one line and in at most ``limit`` characters."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return one_line(str(error))[:limit] or type(error).__name__
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
     told = re.search("out of memory|not enough memory|can't allocate memory", str(error))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import arbstyle
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.images import atomic_path
 from arbstyle.networks import ArbitraryStyler, save_styler
 from arbstyle.networks.model_file import describe_styler
@@ -204,7 +204,7 @@ def _source(information: Mapping[str, Any], kind: str) -> Any:
 
 
 def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return one_line(str(value)).replace("|", "\\|")
 
 
 def _api(token: str | bool | None) -> HfApi:

@@ -46,9 +46,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import arbstyle
-from arbstyle.cli._signature import Documentation, Parser, one_line, parse, takes_words
+from arbstyle.cli._signature import Documentation, Parser, parse, takes_words
 from arbstyle.cli._streams import lasting_streams, sigterm_as_interrupt
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:

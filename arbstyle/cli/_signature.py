@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from arbstyle.cli._options import warn
+from arbstyle.errors import one_line
 
 SCALARS = {str: "TEXT", int: "N", float: "NUMBER", Path: "FILE"}
 """Types that one word is read as, with the placeholder that help shows."""
@@ -35,10 +36,6 @@ class Parser(argparse.ArgumentParser):
         if "arguments are required" in message and not message.rpartition(": ")[2].startswith("-"):
             message += self.hint
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see '{self.prog} --help')\n")
-
-
-def one_line(message: str) -> str:
-    return " ".join(message.split())
 
 
 @dataclasses.dataclass(frozen=True)

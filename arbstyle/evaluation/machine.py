@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from arbstyle import __version__
+from arbstyle.devices import peak_memory_mib
 
 
 class PeakMemory:
@@ -28,14 +28,7 @@ class PeakMemory:
             return
 
     def mib(self) -> float | None:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) / 2**20
-        try:
-            import resource
-        except ImportError:  # Windows
-            return None
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        return peak_memory_mib(self._device)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

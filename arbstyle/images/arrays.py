@@ -11,6 +11,9 @@ from arbstyle.images.decoding import decode_file
 from arbstyle.images.encoding import quantise
 from arbstyle.images.sizes import target_size
 
+LUMA = 0.299, 0.587, 0.114
+"""Share of red, green and blue in the brightness of JPEG and YIQ (ITU-R BT.601)."""
+
 
 def read_array(path: str | Path) -> np.ndarray:
     """The pixels of a file, 3×H×W in [0,1], over white where they are transparent."""

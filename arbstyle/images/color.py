@@ -1,4 +1,4 @@
-"""Colours by name, pictures over a background, luma."""
+"""Colours by name, pictures over a background."""
 
 from __future__ import annotations
 

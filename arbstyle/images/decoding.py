@@ -15,9 +15,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.codecs import format_of, require_codec
-from arbstyle.images.files import check_input_file, quoted, reason_of
+from arbstyle.images.files import check_input_file, quoted
 from arbstyle.images.metadata import portable_exif
 from arbstyle.images.png import LARGEST_PROFILE, without_large_notes
 from arbstyle.images.profiles import through_profile

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from arbstyle.errors import ArbstyleError
-from arbstyle.images.files import FORMATS, atomic_path, check_output_path, quoted, reason_of
+from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.images.files import FORMATS, atomic_path, check_output_path, quoted
 from arbstyle.images.metadata import format_metadata
 
 _FORMATS_WITH_ALPHA = {"PNG", "WEBP", "TIFF", "AVIF", "HEIF"}

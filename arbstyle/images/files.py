@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.codecs import require_codec
 
 FORMATS = {
@@ -156,9 +156,3 @@ def quoted(path: Path) -> str:
 def printable(text: str) -> str:
     """Text that any UTF-8 file can hold: a file name's bytes that are no UTF-8 become their codes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def reason_of(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__

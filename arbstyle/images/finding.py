@@ -9,8 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from arbstyle.errors import ArbstyleError
-from arbstyle.images.files import READABLE_SUFFIXES, quoted, reason_of
+from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.images.files import READABLE_SUFFIXES, quoted
 
 _MAGIC = re.compile(r"[*?\[]")
 

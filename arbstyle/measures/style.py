@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from arbstyle.perception import StyleStatistics
+from arbstyle.perception.losses import error_over_bound
 
 
 def normalized_style_losses(image: StyleStatistics, style: StyleStatistics) -> dict[str, Tensor]:
@@ -15,10 +16,7 @@ def normalized_style_losses(image: StyleStatistics, style: StyleStatistics) -> d
     decide its mean; this one is 0 for equal statistics and 1 for statistics without anything in common.
     Two Gram matrices of zeros are equal.
     """
-    losses = {}
-    for layer, target in style.grams.items():
-        gram = image.grams[layer]
-        distance = (gram - target).square().flatten(1).sum(dim=1)
-        bound = gram.square().flatten(1).sum(dim=1) + target.square().flatten(1).sum(dim=1)
-        losses[layer] = distance / bound.clamp_min(1e-30)
-    return losses
+    return {
+        layer: error_over_bound(image.grams[layer], target, floor=1e-30)
+        for layer, target in style.grams.items()
+    }

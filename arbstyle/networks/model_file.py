@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.images import atomic_path
 from arbstyle.networks.outline import check_architecture, check_shapes
 from arbstyle.networks.state import load_own_state, own_state
@@ -207,7 +207,7 @@ def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _not_buildable(path: Path, error: Exception) -> ArbstyleError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    reason = one_line(f"{type(error).__name__}: {error}")[:300]
     return ArbstyleError(
         f"{path} does not describe a model that this version of arbstyle can build ({reason}); update it"
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.perception import FrozenNetwork
 
 
@@ -25,8 +25,7 @@ def load_own_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     try:
         missing, unexpected = module.load_state_dict(dict(state), strict=False)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArbstyleError(f"the weights are of another architecture: {reason}") from error
+        raise ArbstyleError(f"the weights are of another architecture: {reason_of(error, 300)}") from error
     missing = [key for key in missing if not key.startswith(frozen_prefixes(module))]
     if missing or unexpected:
         raise ArbstyleError(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arbstyle.errors import ArbstyleError
-from arbstyle.images.arrays import as_float_array, as_image, read_array, resize_array
+from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.images.arrays import LUMA, as_float_array, as_image, read_array, resize_array
 from arbstyle.images.sizes import style_view, target_size
 from arbstyle.onnx.storage import header_hash
 from arbstyle.painting.gallery import gallery_file
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FILE_FORMAT = "arbstyle-onnx-1"
 _CACHED_STYLES = 256
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(3, 1, 1)
+_LUMA = np.array(LUMA, np.float32).reshape(3, 1, 1)
 
 
 def is_installed() -> bool:
@@ -215,9 +215,8 @@ class OnnxStylizer:
         try:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions share no base but this one
-            reason = " ".join(str(error).split())[:200]
             raise ArbstyleError(
-                f"cannot load {path} ({reason}); write it again: 'arbstyle export'"
+                f"cannot load {path} ({reason_of(error, 200)}); write it again: 'arbstyle export'"
             ) from error
         metadata = session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FILE_FORMAT or metadata.get("part") != name:

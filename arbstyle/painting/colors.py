@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# ITU-R BT.601, whose luma is what JPEG and YIQ call brightness.
-_LUMA = (0.299, 0.587, 0.114)
+from arbstyle.images.arrays import LUMA
 
 
 def transfer_luminance(painted: Tensor, photo: Tensor) -> Tensor:
@@ -15,7 +14,7 @@ def transfer_luminance(painted: Tensor, photo: Tensor) -> Tensor:
     Args:
         painted, photo: N×3×H×W.
     """
-    weights = painted.new_tensor(_LUMA).view(1, 3, 1, 1)
+    weights = painted.new_tensor(LUMA).view(1, 3, 1, 1)
     step = ((painted - photo) * weights).sum(dim=1, keepdim=True)
     return (photo + step).clamp(0, 1)
 

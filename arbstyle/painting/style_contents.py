@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.files import atomic_path, check_output_path
 from arbstyle.stored import StoredTensors, open_tensors, read_json_object
 
@@ -94,7 +94,7 @@ class StyleContents:
                     raise ValueError(f"expected format {FILE_FORMAT}, got {kind}")
                 return cls._from(file)
         except (ArbstyleError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error, 300)
             raise ArbstyleError(f"{path} is not a readable style file ({reason}); {remedy}") from error
 
     @classmethod

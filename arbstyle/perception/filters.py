@@ -13,11 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path, find_images, read_image
 from arbstyle.perception.frozen import IMAGENET_MEAN, IMAGENET_STD
 from arbstyle.perception.vgg import Pooling, pooling_layer
-from arbstyle.perception.weights import one_line
 from arbstyle.stored import open_tensors
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def _cached_mean_activations(
         with atomic_path(path) as temporary:
             save_file(means, temporary)
     except (OSError, ArbstyleError) as error:
-        logger.warning("mean activations were not cached in %s: %s", path, one_line(error))
+        logger.warning("mean activations were not cached in %s: %s", path, reason_of(error, 200))
     return means
 
 

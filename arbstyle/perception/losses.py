@@ -219,14 +219,21 @@ def normalized_error(values: Statistics, targets: Statistics) -> Tensor:
     Returns:
         a scalar, at most ``len(values)``.
     """
-    total = values[0].new_zeros((), dtype=torch.promote_types(values[0].dtype, torch.float32))
-    for value, target in zip(values, targets, strict=True):
-        value, target = (
-            each.to(torch.promote_types(each.dtype, torch.float32)).flatten(1) for each in (value, target)
-        )
-        bound = value.square().sum(dim=1) + target.square().sum(dim=1)
-        total = total + ((value - target).square().sum(dim=1) / bound.clamp_min(1e-12)).mean()
-    return total
+    errors = [error_over_bound(*pair).mean() for pair in zip(values, targets, strict=True)]
+    return torch.stack(errors).sum()
+
+
+def error_over_bound(value: Tensor, target: Tensor, floor: float = 1e-12) -> Tensor:
+    """‖v − t‖² / (‖v‖² + ‖t‖²) of N×… each; N, in at least float32.
+
+    Args:
+        floor: of the bound, so that the gradient of statistics near 0 stays finite.
+    """
+    value, target = (
+        each.to(torch.promote_types(each.dtype, torch.float32)).flatten(1) for each in (value, target)
+    )
+    bound = value.square().sum(dim=1) + target.square().sum(dim=1)
+    return (value - target).square().sum(dim=1) / bound.clamp_min(floor)
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.arrays import LUMA
 from arbstyle.perception.statistics import channel_moments, gram_matrix
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -113,7 +114,7 @@ def structural_similarity(image: Tensor, reference: Tensor) -> tuple[Tensor, Ten
 
 def luminance(image: Tensor) -> Tensor:
     """ITU-R BT.601 luma of pictures N×3×H×W; N×1×H×W."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    weights = image.new_tensor(LUMA).view(1, 3, 1, 1)
     return (image * weights).sum(dim=1, keepdim=True)
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.perception.vgg import Network
 
 
@@ -58,7 +58,7 @@ def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
         return published.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ArbstyleError(
-            f"could not download torchvision's {network} weights ({one_line(error)}); "
+            f"could not download torchvision's {network} weights ({reason_of(error, 200)}); "
             f"connect to the network, or point --vgg-weights or {variable} to a .safetensors or .pth file"
         ) from error
 
@@ -78,14 +78,10 @@ def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tens
             f"{path} is not a safe weights file (it is damaged, or could run code when read); {remedy}"
         ) from error
     except Exception as error:  # a damaged file fails in any way
-        raise ArbstyleError(f"{path} can't be read as weights ({one_line(error)}); {remedy}") from error
+        raise ArbstyleError(f"{path} can't be read as weights ({reason_of(error, 200)}); {remedy}") from error
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) and value.is_floating_point()
         for key, value in state.items()
     ):
         raise ArbstyleError(f"expected a flat table of tensors in {path}, got something else; {remedy}")
     return state
-
-
-def one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

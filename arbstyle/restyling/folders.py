@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path, find_images
 from arbstyle.restyling.features import LABEL, class_names, picture_schema
-from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, one_line
+from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result
 
 _UNSAFE = re.compile(r"[#:*?\"<>|\\\x00-\x1f]")
 
@@ -87,7 +87,7 @@ class Folder:
         try:
             return Path(self.root, name).read_bytes()
         except OSError as error:
-            return ArbstyleError(f"cannot read '{name}': {one_line(error)}")
+            return ArbstyleError(f"cannot read '{name}': {reason_of(error)}")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import find_images, find_matches
 from arbstyle.restyling.folders import Folder, FolderWriter
-from arbstyle.restyling.parts import Chunk, Part, Result, one_line
+from arbstyle.restyling.parts import Chunk, Part, Result
 from arbstyle.restyling.shards import Shards, ShardWriter
 from arbstyle.restyling.tables import Tables, TableWriter
 
@@ -151,6 +151,6 @@ def _open_hub(source: str, split: str, key: str) -> Input:
     try:
         loaded = datasets.load_dataset(name, configuration or None, split=split)
     except Exception as error:  # the library, its HTTP client and its file formats each raise their own
-        raise ArbstyleError(f"cannot get the data set '{source}': {one_line(error)}") from error
+        raise ArbstyleError(f"cannot get the data set '{source}': {reason_of(error)}") from error
     files = [Path(file["filename"]).absolute() for file in loaded.cache_files]
     return _open_files(files, None, key)

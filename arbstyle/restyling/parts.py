@@ -82,10 +82,3 @@ def result_name(name: str, copy: int, copies: int, suffix: str) -> str:
 def numbered(name: str, index: int, total: int) -> str:
     """The name of one of several parts of a file; a single one keeps the file's."""
     return name if total == 1 else f"{name}-{index:05d}"
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__

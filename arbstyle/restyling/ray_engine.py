@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.restyling.local import Answer, Make, Task
-from arbstyle.restyling.parts import one_line
 
 OBJECT_STORE = 2**28
 """Bytes for what passes between processes here: names and counts. Pictures go by way of the shared folder."""
@@ -95,7 +94,7 @@ class RayEngine:
                 ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = f"at '{self.address}'" if self.address else "on this machine"
-            raise ArbstyleError(f"cannot reach or start Ray {where}: {one_line(error)}") from error
+            raise ArbstyleError(f"cannot reach or start Ray {where}: {reason_of(error)}") from error
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         ray.data.DataContext.get_current().enable_progress_bars = False
         return ray

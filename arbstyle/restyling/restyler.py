@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import as_bytes, from_pil, resize, to_pil
 from arbstyle.images.decoding import open_picture
 from arbstyle.painting import Stylizer
@@ -261,7 +261,7 @@ def _reason(error: Exception, data: bytes) -> str:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return "of no known format"
-    return " ".join(str(error).split()).removeprefix("cannot read the Pillow image: ") or type(error).__name__
+    return reason_of(error).removeprefix("cannot read the Pillow image: ")
 
 
 def _size_in_header(data: bytes) -> tuple[int, int]:

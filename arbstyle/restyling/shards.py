@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path
 from arbstyle.restyling.features import LABEL, picture_schema
-from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, numbered, one_line, picture_suffix
+from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, numbered, picture_suffix
 
 CLASS = "cls"
 _TEXTS = {"txt", "text", "json"}
@@ -206,7 +206,7 @@ def _opened(file: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 yield tar
     except (OSError, tarfile.TarError) as error:
-        raise ArbstyleError(f"cannot read the shard '{file}': {one_line(error)}") from error
+        raise ArbstyleError(f"cannot read the shard '{file}': {reason_of(error)}") from error
 
 
 def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:

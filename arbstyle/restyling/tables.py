@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path
 from arbstyle.restyling.features import PICTURE, features_of, picture_column, schema_of
 from arbstyle.restyling.parts import (
@@ -22,7 +22,6 @@ from arbstyle.restyling.parts import (
     Part,
     Result,
     numbered,
-    one_line,
     picture_suffix,
 )
 
@@ -172,7 +171,7 @@ def _data(data: bytes | None, path: str | None) -> bytes | ArbstyleError:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        return ArbstyleError(f"cannot read '{path}': {one_line(error)}")
+        return ArbstyleError(f"cannot read '{path}': {reason_of(error)}")
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -232,4 +231,4 @@ def _explained(file: Path, read: Callable[[], Item]) -> Item:
     try:
         return read()
     except (OSError, pa.ArrowException) as error:
-        raise ArbstyleError(f"cannot read '{file}': {one_line(error)}") from error
+        raise ArbstyleError(f"cannot read '{file}': {reason_of(error)}") from error

@@ -16,11 +16,11 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from arbstyle.devices import peak_memory_mib
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path
 from arbstyle.training.batches import StyleBatch
 from arbstyle.training.loggers import ForgivingWandbLogger
-from arbstyle.training.machine import peak_memory_mib
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Speed(pl.Callback):
             return
         pl_module.log("train/images_per_second", self._images / (now - self._began))
         pl_module.log("train/waiting_for_data", self._waited / (now - self._began))
-        pl_module.log("train/peak_memory_mib", peak_memory_mib(pl_module.device))
+        pl_module.log("train/peak_memory_mib", peak_memory_mib(pl_module.device) or math.nan)
         self._restart(trainer.global_step)
 
     def _restart(self, step: int = 0) -> None:

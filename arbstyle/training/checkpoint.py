@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.networks.model_file import check_state, save_state
 
 
@@ -48,9 +48,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is damaged, or holds more than tensors and plain values, which could run code: refused"
         ) from error
     except Exception as error:  # a damaged pickle fails in any way
-        reason = (str(error).splitlines() or [""])[0][:200]
         raise ArbstyleError(
-            f"{path} is damaged, or not a checkpoint of 'arbstyle train' ({reason})"
+            f"{path} is damaged, or not a checkpoint of 'arbstyle train' ({reason_of(error, 200)})"
         ) from error
     if not isinstance(content, dict) or not {"state_dict", "architecture", "information"} <= set(content):
         raise ArbstyleError(f"{path} is not a checkpoint of 'arbstyle train'")

@@ -18,7 +18,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -82,8 +82,7 @@ class OneLineParser(LightningArgumentParser):
     """Complains in one line, as the rest of the program does."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(message.split())
-        self.exit(2, f"arbstyle train: error: {text} (see 'arbstyle train fit --help')\n")
+        self.exit(2, f"arbstyle train: error: {one_line(message)} (see 'arbstyle train fit --help')\n")
 
 
 class TrainingCLI(LightningCLI):

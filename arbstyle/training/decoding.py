@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 from PIL import Image
 
+from arbstyle.errors import reason_of
 from arbstyle.images import from_pil, to_pil
 from arbstyle.images.decoding import open_picture
 
@@ -38,7 +39,7 @@ def decodable(
         try:
             image = decode(record, short_side)
         except Exception as error:  # broken files make Pillow's plug-ins raise nearly anything
-            skipped[record.name] = one_line(error)
+            skipped[record.name] = reason_of(error)
         else:
             yield record, image
 
@@ -80,7 +81,3 @@ def reduce_image(image: Image.Image, short_side: int) -> Image.Image:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

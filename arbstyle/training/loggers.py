@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from arbstyle.errors import reason_of
 from arbstyle.images import write_image
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def default_loggers(directory: str | Path, name: str | None = None) -> list[Logg
         _ = wandb_logger.experiment  # starts the run, where anything that is broken shows
         loggers.append(wandb_logger)
     except Exception as error:  # whatever is wrong with wandb, training matters more
-        logger.warning("wandb can't be used (%s); logging to CSV only", _first_line(error))
+        logger.warning("wandb can't be used (%s); logging to CSV only", reason_of(error, 200))
     return loggers
 
 
@@ -79,7 +80,7 @@ class ForgivingWandbLogger(WandbLogger):
             log()
         except Exception as error:  # as in default_loggers
             self.broken = True
-            logger.warning("wandb stopped working (%s); logging to CSV only", _first_line(error))
+            logger.warning("wandb stopped working (%s); logging to CSV only", reason_of(error, 200))
 
 
 def _keep_earlier_curves(directory: Path) -> None:
@@ -88,10 +89,6 @@ def _keep_earlier_curves(directory: Path) -> None:
     if getattr(rank_zero_only, "rank", 0) == 0 and curves.is_file():
         number = 1 + len(list(directory.glob("metrics-*.csv")))
         curves.rename(directory / f"metrics-{number}.csv")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _wandb_configured() -> bool:

@@ -15,9 +15,8 @@ from typing import Any
 import datasets
 import numpy as np
 
-from arbstyle.errors import ArbstyleError
+from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import find_images, find_matches
-from arbstyle.training.decoding import one_line
 from arbstyle.training.pictures import Pictures, PictureSet, PictureStream
 from arbstyle.training.workers import Item
 
@@ -68,7 +67,7 @@ def explained(source: str, read: Callable[[], Item]) -> Item:
     except ArbstyleError:
         raise
     except Exception as error:  # the library, its HTTP client and its file formats each raise their own
-        raise ArbstyleError(f"can't read the picture set {source!r}: {one_line(error)}") from error
+        raise ArbstyleError(f"can't read the picture set {source!r}: {reason_of(error)}") from error
 
 
 def _open_dataset(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.arrays import LUMA
 from arbstyle.video.cuts import CutDetector
 from arbstyle.video.flow import Motion, View
 from arbstyle.video.library import load_cv2
@@ -26,7 +27,7 @@ NEIGHBOURHOOD = 9
 MOST_CONTRAST = 1.25
 """How much contrast is given back at most in one frame."""
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 _FLAT = 2e-3
 
 
