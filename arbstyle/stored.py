@@ -1,4 +1,4 @@
-"""Files of tensors and JSON read back: they may come from anyone, so nothing in them is believed.
+"""Files of tensors and JSON. What is read back may come from anyone, so nothing in it is believed.
 
 Shapes and types are known from a file's header before any tensor is allocated; JSON is bounded.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_JSON = 1 << 20
 """Characters of JSON in a file's metadata; ours is below 10 KB."""
@@ -65,14 +70,43 @@ def open_tensors(path: str | Path, framework: Literal["pt", "numpy"]) -> Iterato
         raise ArbstyleError(f"it is not a safetensors file: {' '.join(str(error).split())}") from error
 
 
-def read_json(text: str) -> Any:
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor] | Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file of tensors or of arrays, whole or not at all.
+
+    Raises:
+        ArbstyleError: a place that can't be written, or a full disk.
+    """
+    # In memory first: straight to a file, a full disk is no OSError, and only the owner may read the file.
+    encoded = _encoded(dict(tensors), None if metadata is None else dict(metadata))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def _encoded(tensors: dict[str, Any], metadata: dict[str, str] | None) -> bytes:
+    if all(isinstance(each, np.ndarray) for each in tensors.values()):
+        from safetensors.numpy import save as save_arrays
+
+        return save_arrays(tensors, metadata)
+    from safetensors.torch import save
+
+    return save(tensors, metadata)
+
+
+def read_json(text: str, longest: int = MAX_JSON) -> Any:
     """Plain values from JSON of bounded size and depth, all numbers finite.
+
+    Args:
+        longest: in characters.
 
     Raises:
         ValueError: anything else.
     """
-    if len(text) > MAX_JSON:
-        raise ValueError(f"expected at most {MAX_JSON} characters of JSON, got {len(text)}")
+    if len(text) > longest:
+        raise ValueError(f"expected at most {longest} characters of JSON, got {len(text)}")
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
@@ -82,9 +116,23 @@ def read_json(text: str) -> Any:
     return value
 
 
-def read_json_object(text: str) -> dict[str, Any]:
+def read_json_file(path: str | Path, longest: int = MAX_JSON) -> dict[str, Any]:
+    """As :func:`read_json_object`, from a regular file in UTF-8.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it holds anything else.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe or a device would be waited for, for ever
+        raise ValueError("expected a regular file")
+    with path.open("rb") as file:
+        return read_json_object(file.read(4 * longest + 1).decode("utf-8"), longest)
+
+
+def read_json_object(text: str, longest: int = MAX_JSON) -> dict[str, Any]:
     """As :func:`read_json`, for an object."""
-    value = read_json(text)
+    value = read_json(text, longest)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -226,6 +227,29 @@ def test_stops_where_the_loss_falls_no_further():
     assert len(result.history) < 50
     assert result.best.total == 0
     torch.testing.assert_close(result.image, flat)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("off", [0.0, 1e-7, 1e-5, 1e-3])
+def test_a_start_at_or_beside_the_optimum_is_success(scales: int, optimizer: Any, off: float):
+    photo = picture()
+    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(1))
+    near = (photo + off * noise).clamp(0, 1)
+    result = paint(photo, photo, init=near, scales=scales, optimizer=optimizer)
+    assert result.stopped in ("converged", "finished")
+    assert all(math.isfinite(record.total) for record in result.history)
+    # At the coarser scale the picture is at the optimum, too, but enlarged again it is not.
+    assert scales == 2 or (result.image - photo).abs().max() < 1e-3 + 10 * off
+    if off == 0 and scales == 1:
+        assert (result.stopped, len(result.history)) == ("converged", 1)
+
+
+@pytest.mark.parametrize("weight", [1e-20, 1.0, 1e10])
+def test_what_counts_as_rounding_does_not_depend_on_the_weights(weight: float):
+    changes: dict[str, Any] = {"content_weight": weight, "style_weight": weight}
+    assert paint(picture(), picture(), **changes).stopped == "converged"
+    assert len(paint(picture(), picture(seed=1), **changes).history) == 12
 
 
 # --- ends before the end ------------------------------------------------------------------------

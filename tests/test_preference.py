@@ -199,8 +199,8 @@ def test_files_that_hold_no_votes_are_answered_in_one_line(report, tmp_path, cap
     mistakes: dict[str, tuple[Any, str]] = {
         "not json": ("{", "no JSON"),
         "deep": ("[" * 100_000, "no JSON"),
-        "a list": ([], "does not hold votes"),
-        "null": (None, "does not hold votes"),
+        "a list": ([], "expected a JSON object, got list"),
+        "null": (None, "expected a JSON object, got NoneType"),
         "votes a number": (good | {"votes": 3}, "does not hold votes"),
         "a vote a word": (good | {"votes": ["left"]}, "does not hold votes"),
         "another study": (good | {"study": "x"}, "other pictures"),

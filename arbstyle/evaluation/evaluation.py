@@ -14,6 +14,7 @@ again only if it, or the measuring networks or code, have. `Evaluation.work` say
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,16 @@ from arbstyle.evaluation.methods import (
     named_method,
 )
 from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name
-from arbstyle.evaluation.results import LAYERS, MIN_SIZE, ResultsTable, Row, Summary
+from arbstyle.evaluation.results import (
+    LAYERS,
+    MIN_SIZE,
+    REPORT_FILES,
+    RESULTS,
+    ResultsTable,
+    Row,
+    Summary,
+    is_table_of_results,
+)
 from arbstyle.evaluation.summary import differences, summaries
 from arbstyle.images import check_outputs, write_image
 from arbstyle.perception import PerceptualEncoder
@@ -141,7 +151,7 @@ def evaluate(
     examiner = Examiner(encoder, size)
     rows, work = [], Counter(painted=0, measured=0, kept=0)
     with locked(folder):
-        table = ResultsTable(folder / "results.csv")
+        table = ResultsTable(folder / RESULTS)
         for number, method in enumerate(compared, start=1):
             title = f"{method.name} ({number}/{len(compared)})"
             for pair in tqdm(pairs, desc=title, unit="pair", disable=None if progress else True):
@@ -240,6 +250,12 @@ def _report_folder(folder: Path) -> Path:
         raise ArbstyleError(
             f"the report folder {folder} can't be made ({error.strerror}): choose another"
         ) from error
+    if not is_table_of_results(folder / RESULTS):
+        foreign = next((name for name in REPORT_FILES if os.path.lexists(folder / name)), None)
+        if foreign:
+            raise ArbstyleError(
+                f"'{folder / foreign}' is not from an evaluation and would be replaced: choose another folder"
+            )
     return folder
 
 
@@ -250,7 +266,7 @@ def _require_separate_files(
     made = [method for method in compared if isinstance(method, GeneratingMethod)]
     kept = [method for method in compared if isinstance(method, OutputFolder)]
     outputs = [method.picture(pair, folder) for method in made for pair in pairs]
-    outputs += [folder / name for name in ("results.csv", "results.json", "index.html")]
+    outputs += [folder / name for name in REPORT_FILES]
     inputs = [("--content", pair.content) for pair in pairs] + [("--style", pair.style) for pair in pairs]
     inputs += [("--outputs", method.picture(pair, folder)) for method in kept for pair in pairs]
     files = [(role, path) for role, path in others.items() if path and Path(path).is_file()]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,9 +22,12 @@ from arbstyle.evaluation.methods import Method, PhotoCopy, StyleCopy
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.evaluation.thumbnails import data_url
 from arbstyle.images import atomic_path
+from arbstyle.stored import read_json_file
 
 PAGE = "preference.html"
 KEY = "preference-key.json"
+LONGEST_KEY = 1 << 26
+"""Characters; a picture takes some hundred."""
 
 MAX_TRIALS = 60
 """A quarter of an hour's work; some 6 MB."""
@@ -91,9 +93,8 @@ class _SecretNames:
 
 def _known_salt(key: Path) -> str | None:
     try:
-        known: Any = json.loads(key.read_text(encoding="utf-8"))
-        salt = known["salt"]
-    except (OSError, ValueError, KeyError, TypeError):
+        salt = read_json_file(key, LONGEST_KEY)["salt"]
+    except (OSError, ValueError, KeyError):
         return None
     return salt if isinstance(salt, str) else None
 

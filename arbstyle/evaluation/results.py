@@ -17,6 +17,9 @@ from arbstyle.perception.metrics import DEEP_STYLE_LAYER, STYLE_LAYERS
 
 _FORMAT: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # names keep their bytes
 
+RESULTS = "results.csv"
+REPORT_FILES = (RESULTS, "results.json", "index.html", "preference.html", "preference-key.json")
+
 LAYERS = (*STYLE_LAYERS, DEEP_STYLE_LAYER)
 MEASURES = (
     "style_loss",
@@ -168,6 +171,17 @@ class ResultsTable:
             row.settings,
             row.measured_by,
         ]
+
+
+def is_table_of_results(path: Path) -> bool:
+    """Whether there is a file whose first columns are those of :class:`ResultsTable`, of any version."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(100)
+    except OSError:
+        return False
+    # A spreadsheet may have put a mark at the beginning, and quotes around the names.
+    return start.removeprefix(b"\xef\xbb\xbf").replace(b'"', b"").startswith(b"method,content,style,")
 
 
 def _number(cell: str) -> float | None:

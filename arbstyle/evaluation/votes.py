@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation.bootstrap import Interval
-from arbstyle.evaluation.preference import KEY
+from arbstyle.evaluation.preference import KEY, LONGEST_KEY
+from arbstyle.stored import read_json_file
 
 CHOICES = ("left", "right", "tie")
 
@@ -180,12 +180,12 @@ def _read_votes(path: Path, study: str, methods: Mapping[str, str]) -> tuple[str
     return judge, entries
 
 
-def _read_json(path: Path, what: str) -> Any:
+def _read_json(path: Path, what: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json_file(path, LONGEST_KEY)
     except OSError as error:
         raise ArbstyleError(
             f"{what} are expected in {path}, which can't be read ({error.strerror})"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise ArbstyleError(f"{path} is not {what}: it is no JSON file") from error
+    except ValueError as error:
+        raise ArbstyleError(f"{path} is not {what}: it is no JSON file of one ({error})") from error

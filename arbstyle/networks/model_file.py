@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, one_line
-from arbstyle.images import atomic_path
 from arbstyle.networks.outline import check_architecture, check_shapes
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.base import TransformerNetwork
-from arbstyle.stored import FLOATS, StoredTensors, open_tensors, read_json_object
+from arbstyle.stored import FLOATS, StoredTensors, open_tensors, read_json_object, write_tensors
 
 FILE_FORMAT = "arbstyle-styler-1"
 
@@ -102,8 +100,7 @@ def save_state(
         for key, value in state.items()
     }
     _check_finite(stored, path)
-    with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata)
+    write_tensors(path, stored, metadata)
     return path
 
 

@@ -219,16 +219,20 @@ class OnnxStylizer:
                 f"cannot load {path} ({reason_of(error, 200)}); write it again: 'arbstyle export'"
             ) from error
         metadata = session.get_modelmeta().custom_metadata_map
-        if metadata.get("format") != FILE_FORMAT or metadata.get("part") != name:
+        ours = {"fingerprint", "name"} <= set(metadata) and metadata.get("format") == FILE_FORMAT
+        if not ours or metadata.get("part") != name:
             raise ArbstyleError(f"{path} is not a graph that 'arbstyle export' wrote for this purpose")
-        if (
-            "weights" in metadata
-            and header_hash(self.folder / metadata["weights"]) != metadata["weights_header"]
-        ):
+        weights = metadata.get("weights")
+        if weights is not None and not self._are_beside(weights, metadata.get("weights_header")):
             raise ArbstyleError(
-                f"{path} was made for another {metadata['weights']} than the one beside it; make both anew"
+                f"{path} was made for another {weights!r} than what is beside it; make both anew"
             )
         return session
+
+    def _are_beside(self, weights: str, header: str | None) -> bool:
+        """Whether the weights that a graph names are a file in its folder, and those it was made for."""
+        path = self.folder / weights
+        return Path(weights).name == weights and path.is_file() and header_hash(path) == header
 
 
 def _shares(styles: int, weights: Sequence[float] | None) -> list[np.float32]:

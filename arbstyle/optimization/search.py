@@ -18,6 +18,13 @@ HISTORY_SIZE = 20
 LOSS_AT_START = 1e3
 """Whatever the weights, the loss starts here: PyTorch's L-BFGS compares curvatures with a fixed number."""
 
+SMALLEST_START = 1e-6
+"""A start nearer to the optimum than this, relative to a picture without features, is not scaled up so far:
+the line search computes in float32, which would overflow."""
+
+ROUNDING = 1e-10
+"""A layer's error over that of a picture without features, below which it is rounding in float32."""
+
 
 def minimize(objective: Objective, settings: Settings) -> bool:
     """Spend the scale's budget; true if there was no way down any more."""
@@ -29,6 +36,8 @@ def minimize(objective: Objective, settings: Settings) -> bool:
         return _minimize_lbfgs(objective)
     except BudgetSpentError:
         return False
+    except ConvergedError:
+        return True
 
 
 def _minimize_lbfgs(objective: Objective) -> bool:
@@ -51,6 +60,10 @@ def _minimize_lbfgs(objective: Objective) -> bool:
 
 class BudgetSpentError(Exception):
     """Ends PyTorch's optimisers from inside: a line search asks for as many evaluations as it likes."""
+
+
+class ConvergedError(Exception):
+    """All that is left of the loss is rounding."""
 
 
 class NonFiniteLossError(Exception):
@@ -84,6 +97,9 @@ class Objective:
         self.last = len(self.history) + budget
         self.lowest = math.inf
         self.factor: float | None = None
+        self.without_features = {
+            name: float(error) for name, error in self.loss.without_features(targets).items()
+        }
 
     def __call__(self) -> Tensor:
         if len(self.history) == self.last:
@@ -94,7 +110,7 @@ class Objective:
             terms = self.loss(image, self.targets)
         evaluation = self._read_off(terms, image)
         if self.factor is None:
-            self.factor = LOSS_AT_START / evaluation.total if evaluation.total else 1.0
+            self.factor = self._factor(evaluation)
         objective = terms.total * self.factor
         objective.backward()
         self.history.append(evaluation)
@@ -104,7 +120,21 @@ class Objective:
             self.best_values = self.canvas.values.detach().clone()
         if self.callback is not None:
             self.callback(evaluation, image.detach())
+        if self._is_rounding(evaluation):
+            raise ConvergedError
         return objective.detach()
+
+    def _factor(self, start: LossRecord) -> float:
+        weights = self.loss.layer_weights()
+        scale = sum(weights[name] * error for name, error in self.without_features.items())
+        at_least = max(start.total, SMALLEST_START * scale)
+        return LOSS_AT_START / at_least if at_least else 1.0
+
+    def _is_rounding(self, found: LossRecord) -> bool:
+        return found.tv == 0 and all(
+            found.weighted_layers[name] == 0 or found.layers[name] <= ROUNDING * error
+            for name, error in self.without_features.items()
+        )
 
     def _read_off(self, terms: LossTerms, image: Tensor) -> LossRecord:
         names = list(terms.layers)

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images.files import atomic_path, check_output_path
-from arbstyle.stored import StoredTensors, open_tensors, read_json_object
+from arbstyle.images.files import check_output_path
+from arbstyle.stored import StoredTensors, open_tensors, read_json_object, write_tensors
 
 if TYPE_CHECKING:
     from arbstyle.painting.style_file import Style
@@ -56,8 +56,6 @@ class StyleContents:
         Raises:
             ArbstyleError: the name does not end in ``.safetensors``, or the folder cannot be written.
         """
-        from safetensors.numpy import save_file
-
         path = check_output_path(path, (".safetensors",))
         encoded = io.BytesIO()
         self.thumbnail.convert("RGB").save(encoded, "WEBP", quality=90)
@@ -72,8 +70,7 @@ class StyleContents:
             "style": json.dumps({"name": self.name, "model": self.model, "model_name": self.model_name}),
             "about": json.dumps(dict(self.about)),
         }
-        with atomic_path(path) as temporary:
-            save_file(arrays, temporary, metadata)
+        write_tensors(path, arrays, metadata)
         return path
 
     @classmethod

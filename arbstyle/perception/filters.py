@@ -10,14 +10,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import atomic_path, find_images, read_image
+from arbstyle.images import find_images, read_image
 from arbstyle.perception.frozen import IMAGENET_MEAN, IMAGENET_STD
 from arbstyle.perception.vgg import Pooling, pooling_layer
-from arbstyle.stored import open_tensors
+from arbstyle.stored import open_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +86,8 @@ def _cached_mean_activations(
         return known
     means = _mean_activations(features, names, pooling)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file(means, temporary)
-    except (OSError, ArbstyleError) as error:
+        write_tensors(path, means)
+    except ArbstyleError as error:
         logger.warning("mean activations were not cached in %s: %s", path, reason_of(error, 200))
     return means
 

@@ -163,6 +163,26 @@ class PerceptualLoss(nn.Module):
         """The statistics this loss compares, by style layer, from an encoder's features."""
         return {layer: _STATISTICS[self.style_statistic](features[layer]) for layer in self.style_layers}
 
+    def layer_weights(self) -> dict[str, float]:
+        """By ``content/<layer>`` and ``style/<layer>``: what a layer's error counts for in the total."""
+        content = {
+            f"content/{name}": self.content_weight * each for name, each in self.content_layers.items()
+        }
+        style = {f"style/{name}": self.style_weight * each for name, each in self.style_layers.items()}
+        return content | style
+
+    def without_features(self, targets: Targets) -> dict[str, Tensor]:
+        """Each layer's error, unweighted, for a picture whose features are all zero: what errors compare to.
+
+        By ``content/<layer>`` and ``style/<layer>``, as in :class:`LossTerms`.
+        """
+        contents = {f"content/{layer}": (target,) for layer, target in targets.content.items()}
+        styles = {f"style/{layer}": statistics for layer, statistics in targets.style.items()}
+        return {
+            name: self._error(tuple(map(torch.zeros_like, each)), each)
+            for name, each in (contents | styles).items()
+        }
+
     def forward(self, image: Tensor, targets: Targets) -> LossTerms:
         """Compare pictures with their targets.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.perception.vgg import Network
+from arbstyle.stored import open_tensors
 
 
 def load_weights(features: nn.Sequential, network: Network, weights: str | Path | None) -> None:
@@ -69,7 +69,7 @@ def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tens
         raise ArbstyleError(f"expected {network} weights in {path}, but there is no such file; {remedy}")
     try:
         state = (
-            load_file(path)
+            _read_safetensors(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
@@ -85,3 +85,8 @@ def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tens
     ):
         raise ArbstyleError(f"expected a flat table of tensors in {path}, got something else; {remedy}")
     return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with open_tensors(path, "pt") as file:
+        return {name: file.read(name) for name in file.shapes}

@@ -11,6 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from arbstyle.restyling.parts import LONGEST_LIST
+from arbstyle.stored import read_json_object
+
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 LABEL = "label"
 
@@ -18,7 +21,8 @@ LABEL = "label"
 def features_of(schema: pa.Schema) -> dict[str, Any]:
     """What the metadata says of each column; nothing where there is none."""
     try:
-        return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
+        stored = (schema.metadata or {})[b"huggingface"].decode("utf-8")
+        return dict(read_json_object(stored, LONGEST_LIST)["info"]["features"])
     except (KeyError, ValueError, TypeError):
         return {}
 
@@ -45,7 +49,8 @@ def picture_schema(
 def class_names(schema: pa.Schema) -> list[str] | None:
     """The names of the classes of the column ``label``."""
     feature = features_of(schema).get(LABEL)
-    return feature.get("names") if isinstance(feature, dict) else None
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def picture_column(schema: pa.Schema) -> str | None:

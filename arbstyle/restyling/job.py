@@ -22,10 +22,11 @@ from arbstyle.painting import check_options
 from arbstyle.restyling.folders import Folder, check_distinct
 from arbstyle.restyling.forms import PART_SIZES, Form, form_of, open_input, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine
-from arbstyle.restyling.parts import Part, picture_suffix, result_name
+from arbstyle.restyling.parts import LONGEST_LIST, Part, part_of, picture_suffix, result_name
 from arbstyle.restyling.restyler import GPU_BATCH, Recipe, result_suffix
 from arbstyle.restyling.styles import StyleFile, StyleTable, StyleWorker, find_style_files
 from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
+from arbstyle.stored import read_json_file, read_json_object
 
 STYLES_AT_A_TIME = 16
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -167,7 +168,7 @@ def plan(
         raise ArbstyleError(f"the results would lie in the input '{source}'; give another --output")
     order = Order(input, writer_for(input, output, form), settled, str(notes / "parts"))
     if known:
-        parts = [Part(**{**part, "names": tuple(part["names"])}) for part in known]
+        parts = known
         _remove_leftovers(output, notes)
     else:
         chosen = form_of(input) if form == "same" else form
@@ -222,9 +223,7 @@ def _digest(files: Sequence[StyleFile]) -> str:
     return f"{len(files)} styles {state.hexdigest()}"
 
 
-def _known(
-    notes: Path, output: Path, description: dict[str, Any], resume: bool
-) -> list[dict[str, Any]] | None:
+def _known(notes: Path, output: Path, description: dict[str, Any], resume: bool) -> list[Part] | None:
     """The parts of the job to go on with, if there is one."""
     there = output.exists() and (not output.is_dir() or any(output.iterdir()))
     if not (notes / "job.json").is_file():
@@ -236,9 +235,9 @@ def _known(
             f"'{notes}' holds a job; go on with it by --resume, or delete it and '{output}' to begin anew"
         )
     try:
-        earlier = json.loads((notes / "job.json").read_text(encoding="utf-8"))
+        earlier = read_json_file(notes / "job.json")
         lines = (notes / "plan.jsonl").read_text(encoding="utf-8").splitlines()
-        parts = [json.loads(line) for line in lines]
+        parts = [part_of(read_json_object(line, LONGEST_LIST), number) for number, line in enumerate(lines)]
     except (OSError, ValueError) as error:
         raise ArbstyleError(f"cannot read the job in '{notes}' ({error}); delete it to begin anew") from error
     for name, value in description.items():
@@ -280,7 +279,7 @@ def _is_finished(note: Path) -> bool:
     try:
         with note.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             return all(row["status"] == "done" for row in csv.DictReader(file, COLUMNS))
-    except FileNotFoundError:
+    except (FileNotFoundError, csv.Error):
         return False
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,6 +35,32 @@ class Part:
     file: str = ""
     names: tuple[str, ...] = ()
     start: int = 0
+
+
+LONGEST_LIST = 1 << 28
+"""Characters of JSON in a list of a job's files or styles."""
+
+
+def part_of(stored: Mapping[str, Any], number: int) -> Part:
+    """The part of that number, from what a job wrote down.
+
+    Raises:
+        ValueError: anything else.
+    """
+    names = stored.get("names")
+    counts, texts = [stored.get("count"), stored.get("start")], [stored.get("name"), stored.get("file")]
+    if (
+        set(stored) != {field.name for field in fields(Part)}
+        or stored["number"] != number
+        or not all(type(count) is int and count >= 0 for count in counts)
+        or not isinstance(names, list)
+        or not all(isinstance(text, str) for text in (*texts, *names))
+    ):
+        raise ValueError(f"line {number + 1} of the plan is none")
+    outside = [text for text in (*texts, *names) if Path(text).is_absolute() or ".." in Path(text).parts]
+    if outside:
+        raise ValueError(f"the plan names '{outside[0]}', which is outside of the data set")
+    return Part(**{**stored, "names": tuple(names)})
 
 
 @dataclass(frozen=True, eq=False)

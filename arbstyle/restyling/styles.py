@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from PIL import Image
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, find_images, find_matches
 from arbstyle.painting import Style, Stylizer
+from arbstyle.restyling.parts import LONGEST_LIST
+from arbstyle.stored import read_json_file
 
 STYLE_FILE_SUFFIX = ".safetensors"
 
@@ -97,14 +100,26 @@ class StyleTable:
             ArbstyleError: it is not there, or damaged.
         """
         try:
-            about = json.loads((folder / "styles.json").read_text(encoding="utf-8"))
-            parameters = np.load(folder / "styles.npy", mmap_mode="r")
-            return cls(tuple(about["names"]), parameters, about["model"])
-        except (OSError, ValueError, KeyError) as error:
+            about = read_json_file(folder / "styles.json", LONGEST_LIST)
+            parameters = np.load(folder / "styles.npy", mmap_mode="r", allow_pickle=False)
+            return cls(*_checked(about["names"], parameters, about["model"]))
+        except Exception as error:  # NumPy raises whatever it comes across, tokenize.TokenError for one
             raise ArbstyleError(
                 f"cannot read the table of styles in '{folder}' ({' '.join(str(error).split())}); "
                 "delete that folder to begin anew"
             ) from error
+
+
+def _checked(names: Any, parameters: Any, model: Any) -> tuple[tuple[str, ...], np.ndarray, str]:
+    if not (isinstance(model, str) and isinstance(names, list)):
+        raise ValueError("expected a model and a list of names")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("expected names of styles")
+    if not isinstance(parameters, np.ndarray) or parameters.dtype != np.float32 or parameters.ndim != 2:
+        raise ValueError("expected a table of numbers")
+    if len(parameters) != len(names) or not np.isfinite(parameters).all():
+        raise ValueError("expected a row of finite numbers for each style")
+    return tuple(names), parameters, model
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.perception import FrozenNetwork
+from arbstyle.stored import open_tensors
 
 _BLOCKS = (("11", "12"), ("21", "22"), ("31", "32", "33", "34"), ("41",))
 _RETURNED = {"11": "relu1_1", "21": "relu2_1", "31": "relu3_1", "41": "relu4_1"}
@@ -31,11 +30,12 @@ class CompressedVGG(FrozenNetwork):
     def __init__(self, weights: str | Path) -> None:
         super().__init__()
         try:
-            state = load_file(weights)
+            with open_tensors(weights, "pt") as file:
+                state = {name: file.read(name).float() for name in file.shapes}
             names = ["0", *(name for block in _BLOCKS for name in block)]
             names += [f"{name}_aux" for name in _RETURNED]
             self.convolutions = nn.ModuleDict({name: _convolution(state, f"conv{name}") for name in names})
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (ArbstyleError, KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ArbstyleError(
                 f"{weights} can't be read as the weights of a compressed VGG-19 ({error}); "
                 "leave them out to take VGG-19 itself"
@@ -60,6 +60,8 @@ class CompressedVGG(FrozenNetwork):
 
 def _convolution(state: dict[str, Tensor], name: str) -> nn.Conv2d:
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    if weight.dim() != 4 or not bool(torch.isfinite(weight).all()) or not bool(torch.isfinite(bias).all()):
+        raise ValueError(f"expected the finite weights of a convolution in {name}")
     with torch.device("meta"):
         module = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
     module.load_state_dict({"weight": weight, "bias": bias}, assign=True)

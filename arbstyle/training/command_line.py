@@ -150,8 +150,14 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = default_loggers(config.get("default_root_dir"), name)
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:  # no such accelerator, steps below -1
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+            # No such accelerator, steps below -1, -1 devices of a CPU, a strategy whose package is not there.
             raise ArbstyleError(f"cannot train with these settings of the trainer: {error}") from error
+        for setting in ("accumulate_grad_batches", "log_every_n_steps"):
+            if getattr(trainer, setting) < 1:
+                raise ArbstyleError(
+                    f"expected trainer.{setting} of at least 1, got {getattr(trainer, setting)}"
+                )
         if trainer.precision == "16-true" and trainer.strategy.root_device.type == "cpu":
             raise ArbstyleError(
                 "trainer.precision 16-true needs a GPU, this is a CPU: use bf16-mixed or 32-true"

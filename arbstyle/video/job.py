@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.stored import open_tensors, read_json_file, write_tensors
 from arbstyle.video.encoding import SegmentWriter
 from arbstyle.video.finishing import Cut, Segment, check_container, finish
 from arbstyle.video.frames import Clip, Frame
@@ -26,6 +26,9 @@ from arbstyle.video.stylizer import VideoStylizer
 
 SEGMENT_FRAMES = 96
 """Frames of a segment: at most so many are painted again after an interruption."""
+
+LONGEST_RECORD = 1 << 28
+"""Characters; a frame takes some twenty."""
 
 _VERSION = 1
 _RECORD = "job.json"
@@ -114,14 +117,14 @@ class VideoJob:
         done = self.frames_done
         painter.reset()
         if done:
-            painter.restore(load_file(self._state_path(len(self.record["segments"]))))
+            painter.restore(self._read_state(len(self.record["segments"])))
         frames = islice(self.clip.frames(self.cut.start, self.cut.end), done, None)
         number = len(self.record["segments"])
         while (first := next(frames, None)) is not None:
             batch = chain([first], islice(frames, SEGMENT_FRAMES - 1))
             times = self._write_segment(number, batch, painter, progress)
             number += 1
-            save_file(_contiguous(painter.state()), self._state_path(number))
+            write_tensors(self._state_path(number), _contiguous(painter.state()))
             self.record["segments"].append({"file": self._segment_path(number - 1).name, "times": times})
             self._write_record()
             self._state_path(number - 1).unlink(missing_ok=True)
@@ -183,12 +186,39 @@ class VideoJob:
         temporary.write_text(json.dumps(self.record))
         os.replace(temporary, self.folder / _RECORD)
 
+    def _are_ours(self, segments: Any) -> bool:
+        """Whether a record's segments are named as ours, and their times are pairs of numbers of ticks."""
+        return isinstance(segments, list) and all(
+            set(segment) == {"file", "times"}
+            and segment["file"] == self._segment_path(number).name
+            and isinstance(segment["times"], list)
+            and all(
+                isinstance(pair, list) and len(pair) == 2 and all(type(ticks) is int for ticks in pair)
+                for pair in segment["times"]
+            )
+            for number, segment in enumerate(segments)
+        )
+
+    def _read_state(self, number: int) -> dict[str, Tensor]:
+        """State of the painter before the segment of that number, in the form in which it is now."""
+        path = self._state_path(number)
+        try:
+            with open_tensors(path, "pt") as file:
+                return {name: file.read(name) for name in file.shapes}
+        except ArbstyleError as error:
+            raise ArbstyleError(f"'{path}' is damaged ({error}): begin again with --overwrite") from error
+
     def _read_record(self, path: Path) -> dict[str, Any]:
         try:
-            record = json.loads(path.read_text())
-            version, theirs = record["version"], record["job"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArbstyleError(f"'{path}' is damaged: begin again with --overwrite") from error
+            record = read_json_file(path, LONGEST_RECORD)
+            version, theirs, complete = record["version"], record["job"], record["complete"]
+            good = (
+                isinstance(theirs, dict) and isinstance(complete, bool) and self._are_ours(record["segments"])
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            raise ArbstyleError(f"'{path}' is damaged: begin again with --overwrite")
         ours = self.record["job"]
         differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         if version != _VERSION or differing:
