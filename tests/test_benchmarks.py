@@ -81,3 +81,18 @@ def test_sheets(words: list[str], width: int, height: int, tmp_path: Path, monke
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (width, height)
         assert sheet.getextrema() != ((255, 255),) * 3, "pictures, not only paper"
+
+
+def test_doors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Without a network: the door leads to this environment."""
+    program = REPOSITORY / "benchmarks" / "doors.py"
+    module = runpy.run_path(str(program), run_name="doors")
+    monkeypatch.setattr(sys, "argv", [str(program), "--doors", "here", "--size", "64", "--repeats", "1"])
+    paint = (sys.executable, "-m", "arbstyle", *module["STYLIZE"][1:])
+    install = (sys.executable, "-m", "venv", "--without-pip", "{place}")
+    module["main"]({"here": module["Door"]((install,), paint)})
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert row[1].strip() == "here"
+    _, _, first, later, total = map(float, row[2:7])
+    assert min(first, later) > 0
+    assert total >= int(first)
