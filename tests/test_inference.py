@@ -15,7 +15,17 @@ from torch import Tensor
 
 from arbstyle.devices import choose_device, choose_dtype
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import as_bytes, as_float, as_tensor, contact_sheet, read_image, reduced
+from arbstyle.images import (
+    as_bytes,
+    as_float,
+    as_tensor,
+    contact_sheet,
+    read_image,
+    read_style,
+    reduced,
+    resize,
+    style_view,
+)
 from arbstyle.networks import (
     AdaINTransformer,
     ArbitraryStyler,
@@ -67,6 +77,13 @@ def photo() -> Tensor:
 @pytest.fixture(scope="module")
 def painted(stylizer: Stylizer, photo: Tensor) -> Tensor:
     return stylizer.stylize(photo, PAINTING)
+
+
+@torch.no_grad()
+def painted_in(stylizer: Stylizer, photo: Tensor, style: Tensor) -> Tensor:
+    """The painting by nothing but the networks, of a style picture that is looked at as it is."""
+    styler = stylizer.styler
+    return styler.transformer(photo, styler.parameters_of(styler.encode(style)))
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
@@ -195,8 +212,7 @@ def test_device_and_precision():
 def test_half_precision_is_close_to_full(model, photo, painted):
     half = Stylizer.from_pretrained(model, "cpu", "bf16").stylize(photo, PAINTING)
     assert half.dtype == torch.float32
-    assert not torch.equal(half, painted)
-    assert psnr(half, painted) > 35
+    assert 35 < psnr(half, painted) < 80  # bfloat16 has 8 bits of mantissa; float32 would agree to 100 dB
 
 
 def test_no_packaged_model_is_told(monkeypatch, tmp_path):
@@ -221,10 +237,16 @@ def test_strength_is_continuous(stylizer, photo, painted):
         assert (one - next_one).square().mean().sqrt() < whole / 4
 
 
+@torch.no_grad()
 def test_strength_beyond_one_exaggerates_and_warns(stylizer, photo, painted):
     with pytest.warns(StrengthWarning):
         beyond = stylizer.stylize(photo, PAINTING, 1.5)
-    assert not torch.equal(beyond, painted)
+    styler = stylizer.styler
+    own, target = (
+        styler.parameters_of(styler.encode(each)) for each in (resize(photo, 256), read_style(PAINTING, 256))
+    )
+    expected = styler.transformer(photo, own + 1.5 * (target - own))
+    torch.testing.assert_close(beyond, expected, atol=1e-4, rtol=0)
 
 
 def test_a_blend_of_one_is_that_one(stylizer, photo, painted):
@@ -275,9 +297,16 @@ def test_coral_gives_mean_and_covariance():
 
 
 @pytest.mark.parametrize("how", ["luminance", "histogram", "coral"])
-def test_keeping_colours_changes_the_painting(stylizer, photo, painted, how):
+def test_keeping_colours_changes_the_painting_or_the_style(stylizer, photo, painted, how):
     kept = stylizer.stylize(photo, PAINTING, keep_colors=how)
-    assert psnr(kept, painted) < 60
+    if how == "luminance":
+        expected = transfer_luminance(painted, photo)
+    else:
+        match = {"histogram": match_histogram, "coral": match_coral}[how]
+        style = read_image(PAINTING)
+        seen = resize(style, style_view(style.shape[2], style.shape[3], 256))
+        expected = painted_in(stylizer, photo, match(seen, photo))
+    torch.testing.assert_close(kept, expected, atol=1e-3, rtol=0)
     assert psnr(kept, stylizer.stylize(photo, PAINTING, keep_colors=how, tile=64)) > 45
 
 
@@ -470,9 +499,9 @@ def test_a_style_is_looked_at_in_the_size_of_the_photo(stylizer):
     for side, expected in ((100, 256), (300, 300), (3000, 2048)):
         assert style_size_for(torch.empty(1, 3, side, 2 * side, device="meta")) == expected
     photo = torch.rand(1, 3, 300, 320, generator=torch.Generator().manual_seed(0))
-    looked_at = stylizer.stylize(photo, PAINTING, style_size=300)
-    assert torch.equal(stylizer.stylize(photo, PAINTING), looked_at)
-    assert not torch.equal(stylizer.stylize(photo, PAINTING, style_size=512), looked_at)
+    for given, size in ((None, 300), (512, 512)):
+        looked_at = painted_in(stylizer, photo, read_style(PAINTING, size))
+        torch.testing.assert_close(stylizer.stylize(photo, PAINTING, style_size=given), looked_at)
 
 
 def test_a_style_file_paints_like_its_picture(stylizer, photo, painted, tmp_path):
@@ -498,11 +527,10 @@ def test_a_style_of_another_model_is_refused(stylizer, photo, tmp_path):
 
 def test_the_cache_of_styles_follows_the_file(stylizer, photo, tmp_path):
     path = tmp_path / "style.png"
-    results = []
     for value in (0, 255):
         Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(path)
-        results.append(stylizer.stylize(photo, path))
-    assert not torch.equal(*results)
+        expected = stylizer.stylize(photo, torch.full((1, 3, 32, 32), value / 255))
+        torch.testing.assert_close(stylizer.stylize(photo, path), expected)
 
 
 # --- refinement ---------------------------------------------------------------------------------

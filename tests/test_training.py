@@ -6,21 +6,21 @@ import csv
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+import wandb
 from filelock import FileLock
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
@@ -143,8 +143,26 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run from beginning to end, with wandb offline."""
     run = tmp_path_factory.mktemp("whole")
-    assert main(command(sets, run, "--checkpoint.upload_best", "true")) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", spied_on(wandb.init))
+        assert main(command(sets, run, "--checkpoint.upload_best", "true")) == 0
     return run
+
+
+WANDB_RUNS: list[Any] = []
+"""Runs of wandb whose calls are remembered."""
+
+
+def spied_on(init: Callable[..., Any]) -> Callable[..., Any]:
+    """`wandb.init` that remembers its runs, and what they are given to log."""
+
+    def remembering(*arguments: Any, **keywords: Any) -> Any:
+        run = init(*arguments, **keywords)
+        run.log, run.log_artifact = Mock(wraps=run.log), Mock(wraps=run.log_artifact)
+        WANDB_RUNS.append(run)
+        return run
+
+    return remembering
 
 
 def checkpoint(run: Path, name: str = "last.ckpt") -> dict[str, Any]:
@@ -213,46 +231,21 @@ def test_logged_values_are_of_the_step_they_are_logged_at(whole: Path):
     }
 
 
-def wandb_records(run: Path) -> list[Any]:
-    """Everything in the run file: protocol buffers in LevelDB's log format, after a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2 as protocol
-
-    (path,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    data, position, parts, records = path.read_bytes(), 7, b"", []
-    while position + 7 <= len(data):
-        if 32768 - position % 32768 < 7:  # the rest of a block that has no room for a header
-            position += 32768 - position % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            records.append(protocol.Record.FromString(parts))  # type: ignore[attr-defined]
-            parts = b""
-    return records
-
-
-def test_wandb_run_file_holds_curves_pictures_and_settings(whole: Path):
-    records = wandb_records(whole)
-    rows = [
-        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-        for record in records
-        if record.WhichOneof("record_type") == "history"
-    ]
+def test_wandb_is_given_curves_pictures_and_settings(whole: Path):
+    (run,) = WANDB_RUNS
+    rows = [call.args[0] for call in run.log.call_args_list]
     kept = {row["trainer/global_step"]: row["train/total"] for row in rows if "train/total" in row}
     assert kept == pytest.approx(curves(whole)["train/total"])
-    grids = [row[key] for row in rows for key in row if key.endswith("/filenames")]
+    grids = [row[key] for row in rows for key in row if key.startswith("pictures/")]
     assert len(grids) == 2 * STEPS // 4, "of training and of held-out pictures"
-    folder = next(whole.glob("wandb/offline-run-*/files"))
-    for (name,) in grids:
-        with Image.open(folder / name) as grid:
-            assert grid.size == (3 * 32, 3 * 32), "two photos × two styles, and the headers"
-    text = str([record.config for record in records if record.WhichOneof("record_type") == "config"])
-    assert re.search(r"max_steps\W+8\b", text)
-    assert "revision" in text
-    assert "crop_size" in text, "of the data summary"
-    (artifact,) = (record.artifact for record in records if record.WhichOneof("record_type") == "artifact")
-    assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"], "as asked for"
+    for (picture,) in grids:
+        assert picture.image.size == (3 * 32, 3 * 32), "two photos × two styles, and the headers"
+    assert run.config["trainer"]["max_steps"] == STEPS
+    assert run.config["information"]["data"]["crop_size"] == 32
+    assert "revision" in run.config["information"]
+    (call,) = run.log_artifact.call_args_list
+    assert list(call.args[0].manifest.entries) == ["best.ckpt"], "as asked for"
+    assert call.kwargs["aliases"] == ["best"]
 
 
 def test_picture_files(whole: Path):
@@ -713,8 +706,6 @@ def test_trains_through_odd_and_broken_pictures(
 
 
 def test_wandb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any):
-    import wandb
-
     def fail(**_: Any) -> None:
         raise wandb.errors.CommError("no such server")
 
