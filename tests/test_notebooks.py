@@ -18,6 +18,13 @@ TOY = {
     "5-tour": "SIZE, REFINE_STEPS, STEPS = 64, 1, 2",
 }
 
+ONE_PICTURE = """
+from arbstyle.perception import filters
+one = list(filters._calibration_files())[:1]
+filters._calibration_files = lambda: iter(one)
+"""
+"""Normalises the filters of a random VGG, whose true means matter to nobody, on one picture instead of all."""
+
 
 def test_every_notebook_has_a_toy_size():
     assert set(TOY) == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
@@ -32,7 +39,7 @@ def test_a_notebook_runs(name: str, monkeypatch: pytest.MonkeyPatch):
         number for number, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
     ]
     assert len(marked) == 1
-    notebook.cells.insert(marked[0] + 1, nbformat.v4.new_code_cell(TOY[name]))
+    notebook.cells.insert(marked[0] + 1, nbformat.v4.new_code_cell(TOY[name] + ONE_PICTURE))
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(NOTEBOOKS)}})
     client.execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
