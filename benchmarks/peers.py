@@ -108,14 +108,14 @@ def table(args: argparse.Namespace) -> None:
         time = "–" if seconds is None else f"{seconds:.2g}"
         print(f"| {method['method']} | {_interval(method['balance'])} | {' | '.join(cells)} | {time} |")
     absent = ", ".join(f"{name} ({why})" for name, why in report["absent"].items())
-    print(
-        f"\n{report['date']}, {methods[0]['pairs']} pairs at {report['settings']['size']} px; a star: differs from "
-        f"{reference}, pair by pair (95 % interval without 0)." + (f" Absent: {absent}." if absent else "")
-    )
+    size = report["settings"]["size"]
+    print(f"\n{report['date'][:10]}, {methods[0]['pairs']} pairs at {size} px.")
+    print(f"A star: differs from {reference}, pair by pair (95 % interval without 0).")
+    print(f"Absent: {absent}." if absent else "")
 
 
 def _interval(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:.3f} ({interval['low']:.3f}–{interval['high']:.3f})"
+    return f"{interval['mean']:.3g} ({interval['low']:.3g}–{interval['high']:.3g})"
 
 
 def _contains_0(interval: dict[str, Any] | None) -> bool:
