@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -86,7 +87,7 @@ def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
     Raises:
         ArbstyleError: nothing there, or nothing that is known.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         found = _open_folder(path, key)
     else:

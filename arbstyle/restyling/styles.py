@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
     """
     found: dict[str, StyleFile] = {}
     for text in texts:
-        for style in _expanded(Path(text).expanduser()):
+        for style in _expanded(Path(os.path.expanduser(text))):
             other = found.setdefault(style.name, style)
             if Path(other.path).resolve() != Path(style.path).resolve():
                 raise ArbstyleError(

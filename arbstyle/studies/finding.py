@@ -15,6 +15,7 @@ from PIL import Image
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, from_pil, write_image
+from arbstyle.stored import harmless_cell
 
 Cell = str | float | int
 
@@ -40,7 +41,10 @@ class Table:
         file = StringIO(newline="")
         writer = csv.DictWriter(file, self.columns)
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(
+            {name: harmless_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+            for row in self.rows
+        )
         return file.getvalue()
 
     def _repr_html_(self) -> str:
