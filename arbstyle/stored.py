@@ -1,4 +1,4 @@
-"""Files of tensors, JSON, cells of tables. What is read back may come from anyone and is not believed.
+"""Files of tensors and JSON. What is read back may come from anyone, so nothing in it is believed.
 
 Shapes and types are known from a file's header before any tensor is allocated; JSON is bounded.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,17 +154,3 @@ def _deeper_than(value: Any, depth: int) -> bool:
         return False
     inner = value.values() if isinstance(value, dict) else value
     return depth == 0 or any(_deeper_than(each, depth - 1) for each in inner)
-
-
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""What a spreadsheet would compute, or takes for an escape of ours."""
-
-
-def harmless_cell(text: str) -> str:
-    """A text as a cell of CSV that no spreadsheet takes for a formula: an apostrophe says that it is text."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def plain_cell(cell: str) -> str:
-    """The text that :func:`harmless_cell` made a cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -35,6 +35,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "benchmarks/*.md", "arbstyle/assets/**/*.md")
     for path in REPOSITORY.glob(pattern)
 )
+PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "docs" / "studies" / "README.md"]
 
 
 def relative_id(path: Path) -> str:
@@ -155,6 +156,30 @@ def test_documents_link_to_files_that_exist(document: Path):
     local = [link.split("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
     missing = [link for link in local if not (document.parent / link).exists()]
     assert missing == []
+
+
+def anchors(document: Path) -> set[str]:
+    """What `#…` can point to, as GitHub names headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_id)
+def test_documents_link_to_headings_that_exist(document: Path):
+    links = re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    missing = [
+        f"{name}#{anchor}"
+        for name, anchor in links
+        if anchor not in anchors(document.parent / name if name else document)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative_id)
+def test_every_page_opens_with_what_it_is_for(page: Path):
+    title, opening, *_ = page.read_text(encoding="utf-8").split("\n\n")
+    assert title.startswith("# ")
+    assert opening.startswith("This page "), "first say what the page is for, and for whom"
 
 
 @pytest.mark.parametrize("folder", ["examples", "arbstyle/assets/calibration"])

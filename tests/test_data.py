@@ -988,7 +988,9 @@ def test_yaml_configuration(content: Path, style: Path) -> None:
             **{name: value for name, value in SMALL.items() if "style" not in name},
         },
     }
-    data = parser.instantiate_classes(parser.parse_object({"data": config})).data
+    # jsonargparse 4.49 renames it
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    data = instantiate(parser.parse_object({"data": config})).data
     assert data.transform.style_size == (128, 300)
     assert data.transform.augmentation == StyleAugmentation(hue=0, scale=(1.0, 1.5))
     data.setup()

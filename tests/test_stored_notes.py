@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
 import random
-import tempfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save
 from test_stored import damaged, damaged_bytes, damaged_safetensors, escapes, joined
 from torch import nn
 
-from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation.evaluation import _report_folder
 from arbstyle.evaluation.preference import _known_salt
@@ -32,11 +28,9 @@ from arbstyle.perception import filters
 from arbstyle.restyling.job import _known, _write_down
 from arbstyle.restyling.parts import Part
 from arbstyle.restyling.styles import StyleTable
-from arbstyle.stored import harmless_cell, plain_cell, read_json_file, write_tensors
+from arbstyle.stored import read_json_file, write_tensors
 from arbstyle.studies.compressed_vgg import CompressedVGG
-from arbstyle.studies.finding import Table
 from arbstyle.training.callbacks import AtomicCheckpointIO
-from arbstyle.training.loggers import _wandb_configured
 from arbstyle.video.job import VideoJob
 
 FORGERIES = 200
@@ -243,51 +237,6 @@ def test_a_cache_that_can_not_be_written_costs_nothing(tmp_path: Path, monkeypat
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     found = filters._cached_mean_activations(network, ["conv1_1", "relu1_1"], "max")
     assert found["conv1_1"].shape[1] == 4
-
-
-def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch):
-    for name in ("HOME", "XDG_CACHE_HOME", "ARBSTYLE_CACHE", "NETRC", "WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def unknown(number: int) -> None:
-        raise KeyError(number)
-
-    monkeypatch.setattr("pwd.getpwuid", unknown)
-    assert filters.cache_directory() == Path(tempfile.gettempdir()) / "arbstyle"
-    assert not _wandb_configured()
-
-
-# --- cells that a spreadsheet would compute -------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-a", "@SUM(A1)", "\t=1", "'=1", "a=1", "it's", "", "'"])
-def test_cells_are_no_formulas_and_come_back(text: str):
-    cell = harmless_cell(text)
-    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert plain_cell(cell) == text
-
-
-def test_tables_of_studies_hold_no_formulas_and_their_numbers_stay():
-    assert Table([{"method": "=cmd", "loss": -0.5}]).csv().splitlines() == ["method,loss", "'=cmd,-0.5"]
-
-
-def test_a_manifest_holds_no_formulas(tmp_path: Path):
-    for name in ("in/=a.png", "styles/-b.png"):
-        (tmp_path / name).parent.mkdir()
-        Image.new("RGB", (24, 16), "red").save(tmp_path / name)
-    words = [
-        "dataset",
-        str(tmp_path / "in"),
-        "--styles",
-        str(tmp_path / "styles"),
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    assert main([*words, "--workers", "1"]) == 0
-    with (tmp_path / "out.manifest" / "manifest.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (row["style"], row["output"], row["status"]) == ("'-b.png", "'=a.png", "done")
-    assert main([*words, "--workers", "1", "--resume"]) == 0
 
 
 @pytest.mark.parametrize("name", REPORT_FILES)

@@ -19,10 +19,7 @@ from PIL import Image
 
 from arbstyle import Stylizer
 from arbstyle.cli import load, main
-from arbstyle.cli._options import ResultFile
-from arbstyle.cli._painter import Painter
 from arbstyle.cli._signature import parse
-from arbstyle.cli.stylize import Machine, Painting
 from arbstyle.devices import Precision
 from arbstyle.networks import (
     ArbitraryStyler,
@@ -293,16 +290,6 @@ def test_transparency_is_kept(here):
     assert alpha.shape == (22, 30)
     assert alpha[:, 0].min() == 255
     assert alpha[:, -1].max() == 0
-
-
-@pytest.mark.parametrize(
-    ("bits", "precision", "expected"),
-    [(16, "auto", "float32"), (8, "auto", "bfloat16"), (16, "bf16", "bfloat16")],
-)
-def test_sixteen_bits_are_computed_in_float32(bits, precision, expected, monkeypatch):
-    monkeypatch.setattr("arbstyle.devices._cpu_computes_bf16", lambda: True)
-    painter = Painter(Painting(), Machine(precision=precision), ResultFile(bits=bits))
-    assert painter.description()["precision"] == expected
 
 
 def test_sixteen_bits_and_quality(here):

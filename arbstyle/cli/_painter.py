@@ -29,9 +29,7 @@ class Painter:
         self.painting = painting
         self.machine = machine
         self.result = result
-        # Of 16 bits, bf16 would leave some 1,500 levels.
-        deep = result.bits == 16 and machine.precision == "auto"
-        self.stylizer = machine.stylizer("fp32" if deep else machine.precision)
+        self.stylizer = machine.stylizer(machine.precision)
         self.masks = [as_mask(mask) for mask in painting.mask] or None
 
     def check_style(self, choice: StyleChoice) -> None:

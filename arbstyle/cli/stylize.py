@@ -101,7 +101,7 @@ class Machine(ModelOptions):
     """Model and machine.
 
     Attributes:
-        precision: auto is bf16 on a CPU made for it and for results of 8 bits, else fp32.
+        precision: auto is bf16 on a CPU made for it, else fp32.
         backend: what computes; auto is onnx, which starts sooner, where it is installed and can do what is
             asked for: the packaged model, in float32 on a CPU, without masks, refinement, tiles and sheets.
         tile: paint in tiles of this side, to save memory (default: only where the whole would not fit).

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, one_line
-from arbstyle.networks.outline import check_architecture, check_shapes, is_complete
+from arbstyle.networks.outline import check_architecture, check_shapes
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
@@ -162,30 +162,22 @@ def _load(
         raise ArbstyleError(f"expected numbers with a point in {path}, but '{strange}' has other ones")
     try:
         with torch.random.fork_rng(devices=[]):  # building draws random numbers
-            outline = _checked_outline(architecture, file.shapes)
-        if outline is not None and is_complete(outline, file.shapes):
-            styler = outline
-        else:
-            styler = build_styler(architecture, weights, trust_code=trust_code)
+            _check_fit(architecture, file.shapes)
+        styler = build_styler(architecture, weights, trust_code=trust_code)
     except ArbstyleError:
         raise
     except Exception as error:  # a stranger's description can make a constructor fail in any way
         raise _not_buildable(path, error) from error
     state = {name: file.read(name).float() for name in file.shapes}
     _check_finite(state, path)
-    load_own_state(styler, state, assign=styler is outline)
+    load_own_state(styler, state)
     return styler.eval()
 
 
-def _checked_outline(
-    architecture: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> ArbitraryStyler | None:
+def _check_fit(architecture: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse shapes that are not the architecture's, without memory for either.
 
     Parts with a frozen network or from outside this package are passed over: they may need real numbers.
-
-    Returns:
-        the styler without numbers; ``None`` where a part was passed over.
     """
     built: dict[str, Any] = {}
     for part, base in (("style_encoder", StyleEncoder), ("transformer", TransformerNetwork)):
@@ -196,12 +188,10 @@ def _checked_outline(
             built[part] = _construct(base, description, None, False)
     if len(built) == 2:
         with torch.device("meta"):
-            styler = ArbitraryStyler(**built)
-        check_shapes(styler, "", shapes)
-        return styler
-    for part, module in built.items():
-        check_shapes(module, f"{part}.", shapes)
-    return None
+            check_shapes(ArbitraryStyler(**built), "", shapes)
+    else:
+        for part, module in built.items():
+            check_shapes(module, f"{part}.", shapes)
 
 
 def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
@@ -230,7 +220,7 @@ def check_state(architecture: object, state: Mapping[str, Tensor], path: Path) -
         raise ArbstyleError(f"there are no trained weights in {path}: give a checkpoint of 'arbstyle train'")
     try:
         shapes = {name: tuple(value.shape) for name, value in state.items()}
-        _checked_outline(check_architecture(architecture, shapes), shapes)
+        _check_fit(check_architecture(architecture, shapes), shapes)
     except ArbstyleError:
         raise
     except Exception as error:  # as in `_load`

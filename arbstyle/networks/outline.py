@@ -70,12 +70,3 @@ def check_shapes(module: nn.Module, prefix: str, shapes: Shapes) -> None:
     """
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     load_own_state(module, {name: torch.empty(shape, device="meta") for name, shape in own.items()})
-
-
-def is_complete(outline: nn.Module, shapes: Shapes) -> bool:
-    """Whether a module without numbers gets all of them from a file: it has no constants of its own."""
-    kept = {name for name, _ in (*outline.named_parameters(), *outline.named_buffers())}
-    plain = any(
-        isinstance(value, torch.Tensor) for part in outline.modules() for value in vars(part).values()
-    )
-    return kept <= set(shapes) and not plain

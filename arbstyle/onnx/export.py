@@ -24,7 +24,6 @@ import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork
-from arbstyle.networks.state import check_fits
 from arbstyle.onnx.storage import halve, refer
 from arbstyle.painting import fingerprint
 
@@ -172,7 +171,6 @@ class _Painter(nn.Module):
 def _half_copy(transformer: TransformerNetwork) -> TransformerNetwork:
     import copy
 
-    check_fits(transformer, torch.float16)
     return copy.deepcopy(transformer).half()
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from arbstyle.devices import available_bytes
 from arbstyle.errors import ArbstyleError, is_out_of_memory
 from arbstyle.networks import TransformerNetwork
-from arbstyle.networks.state import check_fits
 from arbstyle.painting.task import Task
 from arbstyle.painting.tiling import DEFAULT_TILE, Progress, TiledPainter, network_input
 
@@ -106,7 +105,6 @@ def _converted(
 ) -> TransformerNetwork:
     """The transformer in the format it computes in; the styler keeps its own in float32."""
     layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-    check_fits(transformer, dtype)
     painter = copy.deepcopy(transformer).to(device, dtype).to(memory_format=layout)
     return painter.requires_grad_(False)
 

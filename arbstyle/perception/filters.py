@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,14 +25,10 @@ MAX_SCALE_OVER_MEDIAN = 20.0
 
 
 def cache_directory() -> Path:
-    """Folder for what can be computed again: ``ARBSTYLE_CACHE``, else the user's cache folder.
-
-    For a user without a home, as in some containers, it lies in the folder for temporary files.
-    """
+    """Folder for what can be computed again: ``ARBSTYLE_CACHE``, else the user's cache folder."""
     if "ARBSTYLE_CACHE" in os.environ:
         return Path(os.environ["ARBSTYLE_CACHE"])
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(tempfile.gettempdir() if caches.startswith("~") else caches) / "arbstyle"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "arbstyle"
 
 
 def normalize_filters_in_place(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, int]:

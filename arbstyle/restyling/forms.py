@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -87,7 +86,7 @@ def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
     Raises:
         ArbstyleError: nothing there, or nothing that is known.
     """
-    path = Path(os.path.expanduser(source))
+    path = Path(source).expanduser()
     if path.is_dir():
         found = _open_folder(path, key)
     else:

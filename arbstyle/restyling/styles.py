@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
     """
     found: dict[str, StyleFile] = {}
     for text in texts:
-        for style in _expanded(Path(os.path.expanduser(text))):
+        for style in _expanded(Path(text).expanduser()):
             other = found.setdefault(style.name, style)
             if Path(other.path).resolve() != Path(style.path).resolve():
                 raise ArbstyleError(

@@ -17,7 +17,6 @@ from arbstyle.restyling.folders import FolderPart
 from arbstyle.restyling.forms import Input, PartWriter, Writer
 from arbstyle.restyling.parts import Chunk, Part, Result, picture_suffix, result_name
 from arbstyle.restyling.restyler import Painted, Recipe, Request, Restyler, result_suffix
-from arbstyle.stored import harmless_cell
 
 COLUMNS = ("key", "copy", "style", "strength", "seed", "model", "status", "error", "output")
 """Of the manifest. The status is ``done`` or ``failed``."""
@@ -79,13 +78,7 @@ class PartWorker:
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             table = csv.DictWriter(file, COLUMNS)
-            table.writerows(
-                {
-                    name: harmless_cell(value) if isinstance(value, str) else value
-                    for name, value in record.items()
-                }
-                for record in records
-            )
+            table.writerows(records)
         failed = sum(record["status"] == "failed" for record in records)
         return Report(part.number, len(records) - kept - failed, kept, failed)
 

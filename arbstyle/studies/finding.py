@@ -15,7 +15,6 @@ from PIL import Image
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, from_pil, write_image
-from arbstyle.stored import harmless_cell
 
 Cell = str | float | int
 
@@ -41,10 +40,7 @@ class Table:
         file = StringIO(newline="")
         writer = csv.DictWriter(file, self.columns)
         writer.writeheader()
-        writer.writerows(
-            {name: harmless_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
-            for row in self.rows
-        )
+        writer.writerows(self.rows)
         return file.getvalue()
 
     def _repr_html_(self) -> str:

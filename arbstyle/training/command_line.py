@@ -165,7 +165,7 @@ class TrainingCLI(LightningCLI):
         return trainer
 
     def before_fit(self) -> None:
-        settings = yaml.safe_load(self._parser("fit").dump(self.config.fit, skip_none=False))
+        settings = yaml.safe_load(self._parser("fit").dump(self.config.fit))
         for each in self.trainer.loggers:
             each.log_hyperparams(settings)
 

@@ -96,7 +96,7 @@ def _wandb_configured() -> bool:
         return False
     if os.environ.get("WANDB_API_KEY"):
         return True
-    netrc = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
+    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     return netrc.is_file() and "wandb" in netrc.read_text(errors="ignore")
 
 

@@ -7,7 +7,6 @@ stopped and resumed anywhere, agree on it. Nothing is decoded before it is known
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,7 +73,7 @@ def explained(source: str, read: Callable[[], Item]) -> Item:
 def _open_dataset(
     source: str, split: str | None, streaming: bool, cache_dir: str | None
 ) -> datasets.Dataset | datasets.IterableDataset:
-    path = Path(os.path.expanduser(source))
+    path = Path(source).expanduser()
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return explained(source, lambda: _saved_dataset(path, split))
     if path.is_dir():
