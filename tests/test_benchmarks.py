@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -132,3 +133,30 @@ def test_doors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     _, _, first, later, total = map(float, row[2:7])
     assert min(first, later) > 0
     assert total >= int(first)
+
+
+def test_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Without kills, whose moments cannot be named at this size."""
+    program = REPOSITORY / "benchmarks" / "datasets.py"
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests that follow
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+    def told(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(program), *words])
+        runpy.run_path(str(program), run_name="__main__")
+        return capsys.readouterr().out
+
+    shutil.copytree(REPOSITORY / "arbstyle" / "assets" / "calibration", "photos")
+    told("make", "photos", "-o", "set", "--count", "30", "--size", "32")
+    told("make", "photos", "-o", "paintings", "--count", "2", "--size", "64")
+    styles = ["--styles", "paintings", "--workers", "1"]
+    answer = told("run", "set", *styles, "-o", "out", "--engine", "local", "--interval", "0.2")
+    result = json.loads(answer[answer.index("{") :])
+    assert (result["pictures"], result["exit code"], result["starts"]) == (30, 0, 1)
+    assert result["peak memory of all processes, MiB"] > 100
+    with pytest.raises(SystemExit) as end:
+        told("compare", "out", "out")
+    assert end.value.code == 0
+    speeds = told("speed", "set", *styles, "--count", "30", "--repeats", "1", "--peer-count", "1")
+    assert "1 process / AdaIN by a core's time" in speeds

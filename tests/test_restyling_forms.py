@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+import shutil
 import tarfile
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from test_restyling import contents, manifest, noise, restyle
 
 from arbstyle import ArbstyleError
 from arbstyle.cli import main
+from arbstyle.images import find_images
 from arbstyle.restyling.job import plan
 from arbstyle.restyling.local import LocalEngine
 from arbstyle.restyling.restyler import Recipe, Restyler
@@ -131,6 +135,31 @@ def test_a_tree_becomes_parquet_that_datasets_and_a_torchvision_loop_read(
             optimizer.step()
             losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_the_worked_example_of_the_page(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its commands as they stand, on some of the shared photos in two classes."""
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    example = page.split("## A worked example")[1]
+    command, program = (
+        re.findall(rf"```{kind}\n(.*?)```", example, re.DOTALL)[0] for kind in ("bash", "python")
+    )
+    monkeypatch.chdir(tmp_path)
+    for number, photo in enumerate(find_images(shared_data / "content")[:6]):
+        copy = Path("pets", ("cat", "dog")[number % 2], photo.name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, copy)
+    Path("paintings").mkdir()
+    for painting in find_images(shared_data / "style")[:3]:
+        shutil.copy(painting, "paintings")
+
+    assert main([*shlex.split(command)[1:], "--workers", "1"]) == 0
+    known: dict[str, Any] = {}
+    exec(program, known)
+    assert known["pets"].features["label"].names == ["cat", "dog"]
+    assert known["batch"]["pixels"].shape == (6, 3, 224, 224)
+    assert sorted(known["batch"]["label"].tolist()) == [0, 0, 0, 1, 1, 1]
+    assert known["batch"]["pixels"].std() > 0.05, "pictures"
 
 
 def test_a_tree_is_an_image_folder_again(tree: Path, paintings: Path, tmp_path: Path):

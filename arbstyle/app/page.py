@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
 from importlib.resources import files
 from typing import Any
 
@@ -24,39 +24,23 @@ KEPT_SECONDS = 1800
 """How long uploads and results stay on the disk."""
 
 
-def serve(
-    stylizer: Stylizer,
-    limits: Limits | None = None,
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    open_browser: bool = False,
-    wait: bool = True,
-) -> gr.Blocks:
-    """Serve the page until it is interrupted.
+def serve(stylizer: Stylizer, limits: Limits | None = None, **launch: Any) -> gr.Blocks:
+    """Serve the page until it is interrupted: on this machine alone, at the first free port from 7860 on.
 
     Args:
         stylizer: paints.
         limits: of what a visitor may ask for.
-        host, port: default: this machine alone, and the first free port from 7860 on.
-        open_browser: and show it.
-        wait: return only at the end.
+        **launch: what Gradio's ``launch`` takes, such as ``server_name``, ``server_port`` and ``inbrowser``.
     """
     limits = limits or Limits()
     restrict_pillow(limits)
     page = build(Painter(stylizer, limits))
     page.queue(max_size=limits.queue, default_concurrency_limit=limits.concurrency)
+    launch |= {"max_file_size": f"{limits.upload_megabytes}mb", "ssr_mode": False}
+    launch |= {"footer_links": [], "enable_monitoring": False}
     page.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=open_browser,
-        prevent_thread_lock=not wait,
-        max_file_size=f"{limits.upload_megabytes}mb",
-        theme=gr.themes.Soft(font="system-ui", font_mono="monospace"),  # no fonts from elsewhere
-        footer_links=[],
-        enable_monitoring=False,
-        ssr_mode=False,
-    )
+        theme=gr.themes.Soft(font="system-ui", font_mono="monospace"), **launch
+    )  # no fonts from elsewhere
     return page
 
 
@@ -70,21 +54,17 @@ def build(painter: Painter) -> gr.Blocks:
         with gr.Row():
             with gr.Column():
                 photo = _upload(label="Photo", sources=["upload", "webcam", "clipboard"], height=360)
-                gr.Examples([[str(path)] for path in _examples()], [photo], label="Photos to try")
-                gallery = gr.Gallery(
-                    [(style.thumbnail, name) for name, style in painter.styles.items()],
-                    label="Styles",
-                    show_label=False,
-                    columns=4,
-                    height=150 if len(names) <= 4 else 460,
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
+                folder = files("arbstyle") / "assets" / "calibration"
+                gr.Examples(
+                    [[str(folder / f"{name}.webp")] for name in EXAMPLES], [photo], label="Photos to try"
                 )
-                slots = _slot(names, 0)
+                pictures = [(style.thumbnail, name) for name, style in painter.styles.items()]
+                look = {"columns": 4, "height": 460 if len(names) > 4 else 150, "object_fit": "cover"}
+                plain = {"show_label": False, "allow_preview": False, "interactive": False, "buttons": []}
+                gallery = gr.Gallery(pictures, label="Styles", **look, **plain)
+                slots = _slot(names, 1)
                 with gr.Accordion("Mix with other styles", open=False):
-                    for number in range(1, SLOTS):
+                    for number in range(2, SLOTS + 1):
                         slots += _slot(names, number)
             with gr.Column():
                 result = gr.ImageSlider(label="Before and after", format="png", interactive=False)
@@ -95,17 +75,13 @@ def build(painter: Painter) -> gr.Blocks:
                 size = gr.Slider(128, 1440, 720, step=16, label="Size", info="short side at most, in pixels")
                 colours = gr.Radio(list(KEEP_COLORS), value="none", label="Keep the photo's colours")
                 with gr.Accordion("Paint only a part: brush over it", open=False):
+                    brush = gr.Brush(default_size=40, colors=["#ffffffc0"], color_mode="fixed")
+                    tools = {"sources": [], "layers": False, "transforms": [], "brush": brush}
                     mask = gr.ImageEditor(
-                        label="What is to be painted",
-                        show_label=False,
-                        image_mode="RGBA",
-                        type="pil",
-                        sources=[],
-                        layers=False,
-                        transforms=[],
-                        brush=gr.Brush(default_size=40, colors=["#ffffffc0"], color_mode="fixed"),
+                        label="What is to be painted", show_label=False, type="pil", **tools
                     )
 
+        @_told_plainly
         def paint(
             photo: str | None,
             *values: Any,
@@ -113,20 +89,19 @@ def build(painter: Painter) -> gr.Blocks:
         ) -> tuple[Image.Image, Image.Image]:
             *wishes, strength, size, colours, canvas = values
             chosen = [None if name == OWN_PICTURE else name for name in wishes[::3]]
-            with _told_plainly():
-                return painter.paint(
-                    photo,
-                    list(zip(chosen, wishes[1::3], wishes[2::3], strict=True)),
-                    strength=strength,
-                    size=int(size),
-                    keep_colors=colours,
-                    mask=next(iter((canvas or {}).get("layers") or ()), None),
-                    progress=lambda done, what: progress(done, desc=what),
-                )
+            return painter.paint(
+                photo,
+                list(zip(chosen, wishes[1::3], wishes[2::3], strict=True)),
+                strength=strength,
+                size=int(size),
+                keep_colors=colours,
+                mask=next(iter((canvas or {}).get("layers") or ()), None),
+                progress=lambda done, what: progress(done, desc=what),
+            )
 
+        @_told_plainly
         def preview(photo: str | None) -> Image.Image | None:
-            with _told_plainly():
-                return painter.preview(photo, MASK_SIDE)
+            return painter.preview(photo, MASK_SIDE)
 
         def choose(event: gr.SelectData) -> str:
             return names[event.index]
@@ -141,13 +116,11 @@ def _slot(names: list[str], number: int) -> list[gr.components.Component]:
     """Name, picture and weight of one style."""
     with gr.Row():
         with gr.Column():
-            name = gr.Dropdown([OWN_PICTURE, *names], value=OWN_PICTURE, label=f"Style {number + 1}")
-            weight = gr.Slider(0, 1, 1 if number == 0 else 0.5, step=0.05, label="Weight")
+            name = gr.Dropdown([OWN_PICTURE, *names], value=OWN_PICTURE, label=f"Style {number}")
+            weight = gr.Slider(0, 1, 1 if number == 1 else 0.5, step=0.05, label="Weight")
         with gr.Column():
             picture = _upload(label="Your own picture", sources=["upload", "clipboard"], height=180)
-    name.change(
-        lambda chosen: gr.Image(visible=chosen == OWN_PICTURE), name, picture, api_visibility="private"
-    )
+    name.change(lambda name: gr.Image(visible=name == OWN_PICTURE), name, picture, api_visibility="private")
     return [name, picture, weight]
 
 
@@ -158,15 +131,14 @@ def _upload(**options: Any) -> gr.Image:
     return picture
 
 
-def _examples() -> list[Any]:
-    folder = files("arbstyle") / "assets" / "calibration"
-    return [folder / f"{name}.webp" for name in EXAMPLES]
-
-
-@contextmanager
-def _told_plainly() -> Iterator[None]:
+def _told_plainly(answer: Callable[..., Any]) -> Callable[..., Any]:
     """Our errors in the page's own words; others stay in the log, and the page says no more than "Error"."""
-    try:
-        yield
-    except ArbstyleError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+
+    @wraps(answer)
+    def told(*values: Any, **options: Any) -> Any:
+        try:
+            return answer(*values, **options)
+        except ArbstyleError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return told

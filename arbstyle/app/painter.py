@@ -68,10 +68,10 @@ class Painter:
         photo: str | None,
         wishes: Sequence[Wish],
         *,
-        strength: float = 1.0,
         size: int = 720,
-        keep_colors: KeepColors = "none",
         mask: Image.Image | None = None,
+        keep_colors: KeepColors = "none",
+        strength: float = 1.0,
         progress: Callable[[float, str], Any] = lambda done, what: None,
     ) -> tuple[Image.Image, Image.Image]:
         """Paint a photo.
@@ -79,9 +79,9 @@ class Painter:
         Args:
             photo: its path.
             wishes: the styles; those without name and picture, or of weight 0, are passed over.
-            strength, keep_colors: as in :meth:`Stylizer.stylize`.
             size: short side in pixels at most; never more than the photo's own, or than the limit allows.
             mask: transparent where the photo stays.
+            keep_colors, strength: as in :meth:`Stylizer.stylize`.
             progress: told what is done, from 0 to 1.
 
         Returns:
@@ -92,18 +92,17 @@ class Painter:
         """
         if not photo:
             raise ArbstyleError("give a photo first")
-        progress(0, "Reading")
-        chosen = [(name, path, weight) for name, path, weight in wishes if (name or path) and weight > 0]
+        chosen = [wish for wish in wishes if (wish[0] or wish[1]) and wish[2] > 0]
         if not chosen:
             raise ArbstyleError("choose a style from the gallery, or give a picture of your own")
+        progress(0, "Reading")
         styles = [self._style(name, path, keep_colors) for name, path, _ in chosen]
+        weights = [weight for *_, weight in chosen]
         before = self._photo(photo, size)
         progress(0.2, "Painting")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StrengthWarning)  # the slider ends where it looks odd
-            after = self.stylizer.stylize(
-                before, styles, strength, weights=[weight for *_, weight in chosen], keep_colors=keep_colors
-            )
+            after = self.stylizer.stylize(before, styles, strength, weights=weights, keep_colors=keep_colors)
         opacity = mask.getchannel("A") if mask is not None else None
         if opacity is not None and opacity.getbbox():  # something is brushed over
             inside = resize(from_pil(opacity)[:, :1], (before.shape[2], before.shape[3]))
@@ -112,18 +111,11 @@ class Painter:
 
     def preview(self, photo: str | None, side: int) -> Image.Image | None:
         """A photo, as large as fits a square of that side, to be brushed over; none without a photo."""
-        if not photo:
-            return None
-        picture = self._read(photo)
-        scale = min(1.0, side / max(picture.shape[2:]))
-        return to_pil(reduced(picture, max(1, round(min(picture.shape[2:]) * scale))))
+        return to_pil(self._read(photo, side)) if photo else None
 
     def _style(self, name: str | None, path: str | None, keep_colors: KeepColors) -> StyleLike:
         if not name:
-            picture = self._read(str(path))
-            longest = max(picture.shape[2:])
-            scale = min(1.0, LONGEST_STYLE / longest)
-            return reduced(picture, max(1, round(min(picture.shape[2:]) * scale)))
+            return self._read(str(path), LONGEST_STYLE)
         if name not in self.styles:
             raise ArbstyleError(f"there is no style '{name[:40]}' here; choose one of the gallery")
         style = self.styles[name]
@@ -132,33 +124,33 @@ class Painter:
     def _photo(self, path: str, size: int) -> Tensor:
         picture = self._read(path)
         short, long = sorted(picture.shape[2:])
-        allowed = math.floor(math.sqrt(self.limits.painted_pixels * short / long))
-        wanted = min(size, short, allowed)
+        wanted = min(size, short, math.floor(math.sqrt(self.limits.painted_pixels * short / long)))
         if wanted < 16:
             raise ArbstyleError(f"expected at least 16 pixels a side, got {short}; give a larger photo")
         return as_float(picture) if wanted == short else reduced(picture, wanted)
 
-    def _read(self, path: str) -> Tensor:
-        """An uploaded picture 1×3×H×W, bytes where its file has bytes; measured before it is decoded."""
+    def _read(self, path: str, longest: int | None = None) -> Tensor:
+        """An uploaded picture 1×3×H×W, measured before it is decoded; bytes, or floats of a longest side."""
+        most = f"{self.limits.upload_pixels / 1e6:g} megapixels"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with Image.open(path, formats=FORMATS) as image:
                     width, height = image.size
-        except Image.DecompressionBombError:
-            width = height = self.limits.upload_pixels
         except Exception as error:  # decoders raise anything
-            raise ArbstyleError(f"this file is no picture of {', '.join(FORMATS)}") from error
+            kinds = ", ".join(FORMATS)
+            raise ArbstyleError(f"this file is no picture of {kinds} of at most {most}") from error
         if width * height > self.limits.upload_pixels:
-            most = self.limits.upload_pixels / 1e6
-            raise ArbstyleError(f"this picture is too large here: at most {most:g} megapixels")
+            raise ArbstyleError(f"this picture is too large here: at most {most}")
         if max(width, height) > GREATEST_RATIO * min(width, height):
             raise ArbstyleError(f"{width}×{height} is too narrow: at most {GREATEST_RATIO} to 1")
         try:
-            return read_picture(path, keep_bytes=True).pixels
+            picture = read_picture(path, keep_bytes=True).pixels
         except ArbstyleError as error:
             reason = str(error).replace(path, Path(path).name)  # where it lies here is nobody's business
             raise ArbstyleError(reason) from error
+        scale = min(1.0, longest / max(width, height)) if longest else None
+        return reduced(picture, max(1, round(min(picture.shape[2:]) * scale))) if scale else picture
 
 
 def restrict_pillow(limits: Limits) -> None:

@@ -41,4 +41,5 @@ def app(
             f"{concurrency} and {megapixels:g}"
         )
     limits = Limits(painted_pixels=round(megapixels * 1e6), concurrency=concurrency)
-    serve(Stylizer.from_pretrained(model, device), limits, host=host, port=port, open_browser=open)
+    stylizer = Stylizer.from_pretrained(model, device)
+    serve(stylizer, limits, server_name=host, server_port=port, inbrowser=open)
