@@ -59,8 +59,17 @@ def build(painter: Painter) -> gr.Blocks:
                     [[str(folder / f"{name}.webp")] for name in EXAMPLES], [photo], label="Photos to try"
                 )
                 pictures = [(style.thumbnail, name) for name, style in painter.styles.items()]
-                look = {"columns": 4, "height": 460 if len(names) > 4 else 150, "object_fit": "cover"}
-                plain = {"show_label": False, "allow_preview": False, "interactive": False, "buttons": []}
+                look: dict[str, Any] = {
+                    "columns": 4,
+                    "height": 460 if len(names) > 4 else 150,
+                    "object_fit": "cover",
+                }
+                plain: dict[str, Any] = {
+                    "show_label": False,
+                    "allow_preview": False,
+                    "interactive": False,
+                    "buttons": [],
+                }
                 gallery = gr.Gallery(pictures, label="Styles", **look, **plain)
                 slots = _slot(names, 1)
                 with gr.Accordion("Mix with other styles", open=False):
@@ -76,7 +85,7 @@ def build(painter: Painter) -> gr.Blocks:
                 colours = gr.Radio(list(KEEP_COLORS), value="none", label="Keep the photo's colours")
                 with gr.Accordion("Paint only a part: brush over it", open=False):
                     brush = gr.Brush(default_size=40, colors=["#ffffffc0"], color_mode="fixed")
-                    tools = {"sources": [], "layers": False, "transforms": [], "brush": brush}
+                    tools: dict[str, Any] = {"sources": [], "layers": False, "transforms": [], "brush": brush}
                     mask = gr.ImageEditor(
                         label="What is to be painted", show_label=False, type="pil", **tools
                     )
