@@ -17,7 +17,9 @@ Warping error: root mean square difference between a painted frame and the one b
 flow, where both show the same thing; 3 pixels around every moving border are left out. Distance at d: that of
 two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (features of unit length at
 relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
-loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to the first row.
+loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to frame by frame.
+Most of a distance is what moves. So the film itself, unpainted, has a row, and "along the motion" is the
+distance to the earlier frame moved to where the film went; what was not seen then is left out.
 """
 
 from __future__ import annotations
@@ -58,7 +60,13 @@ from arbstyle.video.stability import Stabilizer
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 STYLES = ("painting-night", "painting-storm", "drawing-oz")
 DISTANCE_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
-COLUMNS = ("warping error", "distance 1", "distance 10", "style loss")
+COLUMNS = {
+    "error": "warping error",
+    "near": "distance 1",
+    "far": "distance 10",
+    "moved near": "distance 1 along the motion",
+    "moved far": "distance 10 along the motion",
+}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 BORDER = 3
 NOISE = 0.04
@@ -158,15 +166,26 @@ CLIPS: dict[str, Callable[[int, int, int], KnownClip]] = {
 
 def warping_error(painted: Sequence[np.ndarray], clip: KnownClip) -> float:
     squares, places = 0.0, 0
-    for (before, after), known, valid in zip(pairwise(painted), clip.flows, clip.valid, strict=True):
-        height, width = after.shape[:2]
-        y, x = np.mgrid[:height, :width]
+    for number, after in enumerate(painted[1:]):
+        moved, seen = carried(painted, clip, number, number + 1)
+        squares += float(((moved - after)[seen] ** 2).sum())
+        places += int(seen.sum()) * 3
+    return (squares / max(places, 1)) ** 0.5
+
+
+def carried(
+    painted: Sequence[np.ndarray], clip: KnownClip, start: int, end: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A painted frame moved along the true flow to a later one; and where both show the same thing."""
+    picture, seen = painted[start], np.ones(painted[start].shape[:2], bool)
+    height, width = seen.shape
+    y, x = np.mgrid[:height, :width]
+    for known, valid in zip(clip.flows[start:end], clip.valid[start:end], strict=True):
         there = np.stack([x, y], axis=-1) + np.rint(known).astype(int)
         inside = valid & (there >= 0).all(axis=2) & (there < (width, height)).all(axis=2)
-        moved = before[there[inside][:, 1], there[inside][:, 0]]
-        squares += float(((moved - after[inside]) ** 2).sum())
-        places += int(inside.sum()) * 3
-    return (squares / max(places, 1)) ** 0.5
+        column, row = np.moveaxis(there.clip(0, (width - 1, height - 1)), -1, 0)
+        picture, seen = picture[row, column], seen[row, column] & inside
+    return picture, seen
 
 
 class Eye:
@@ -185,6 +204,10 @@ class Eye:
         unit = torch.nn.functional.normalize
         apart = ((unit(a[layer]) - unit(b[layer])).square().sum(1).mean() for layer in DISTANCE_LAYERS)
         return sum(map(float, apart))
+
+    def distance_along(self, painted: Sequence[np.ndarray], clip: KnownClip, start: int, end: int) -> float:
+        moved, seen = carried(painted, clip, start, end)
+        return self.distance(np.where(seen[..., None], moved, painted[end]), painted[end])
 
     def style_loss(self, picture: np.ndarray, style: Tensor) -> float:
         one, other = (self.statistics(seen) for seen in (tensor(picture), style))
@@ -292,25 +315,22 @@ class Workshop:
 
 
 def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[object]]:
-    """Rows: clip, part, warping error, its ratio, distances at 1 and 10, style loss and its ratio."""
+    """Rows: clip, part, the values of `COLUMNS` with their ratios, ratio of the style loss."""
     stylizer, eye = Stylizer.from_pretrained(args.model), Eye()
     for name in args.clips:
         clip = CLIPS[name](args.frames, args.size, args.size * 4 // 3)
         shops = [Workshop(stylizer, EXAMPLES / f"{style}.jpg", clip) for style in args.styles]
+        film = stillness(eye, clip.frames, clip, args.looks)
+        yield [name, "the film, not painted", *(f"{film[key]:.4f}" for key in COLUMNS), "–"]
         first: dict[str, list[float]] = {}
         for label, part in parts.items():
             rows: dict[str, list[float]] = {}
             for shop in shops:
                 painted = shop(part)
                 picture = read_image(shop.style, size=args.size)
-                far = min(10, args.frames - 1)
-                chosen = range(0, args.frames - far, max(1, (args.frames - far) // args.looks))
-                found = {
-                    "error": warping_error(painted, clip),
-                    "near": mean(eye.distance(painted[i], painted[i + 1]) for i in chosen),
-                    "far": mean(eye.distance(painted[i], painted[i + far]) for i in chosen),
-                    "loss": mean(eye.style_loss(painted[i + far], picture) for i in chosen),
-                }
+                found = stillness(eye, painted, clip, args.looks)
+                last = range(len(painted) - 1, 0, -max(1, len(painted) // (args.looks + 1)))
+                found["loss"] = mean(eye.style_loss(painted[number], picture) for number in last)
                 for key, value in found.items():
                     rows.setdefault(key, []).append(value)
             first = first or rows
@@ -320,9 +340,22 @@ def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[
             yield [
                 name,
                 label,
-                *(f"{mean(rows[key]):.4f} (×{mean(ratios[key]):.2f})" for key in ("error", "near", "far")),
+                *(f"{mean(rows[key]):.4f} (×{mean(ratios[key]):.2f})" for key in COLUMNS),
                 f"×{mean(ratios['loss']):.3f} (worst {max(ratios['loss']):.3f})",
             ]
+
+
+def stillness(eye: Eye, frames: Sequence[np.ndarray], clip: KnownClip, looks: int) -> dict[str, float]:
+    """Warping error and distances of frames, painted or not, by the keys of `COLUMNS`."""
+    far = min(10, len(frames) - 1)
+    chosen = range(0, len(frames) - far, max(1, (len(frames) - far) // looks))
+    return {
+        "error": warping_error(frames, clip),
+        "near": mean(eye.distance(frames[i], frames[i + 1]) for i in chosen),
+        "far": mean(eye.distance(frames[i], frames[i + far]) for i in chosen),
+        "moved near": mean(eye.distance_along(frames, clip, i, i + 1) for i in chosen),
+        "moved far": mean(eye.distance_along(frames, clip, i, i + far) for i in chosen),
+    }
 
 
 def mean(values: Iterator[float] | Sequence[float]) -> float:
@@ -330,12 +363,12 @@ def mean(values: Iterator[float] | Sequence[float]) -> float:
 
 
 def measure_parts(args: argparse.Namespace) -> None:
-    table(["clip", "part", *COLUMNS], measured(args, PARTS))
+    table(["clip", "part", *COLUMNS.values(), "style loss"], measured(args, PARTS))
 
 
 def measure_stability(args: argparse.Namespace) -> None:
     parts = {f"{amount:g}": Part(stability=amount) for amount in args.amounts}
-    table(["clip", "--stability", *COLUMNS], measured(args, parts))
+    table(["clip", "--stability", *COLUMNS.values(), "style loss"], measured(args, parts))
 
 
 def table(head: Sequence[str], rows: Iterator[list[object]]) -> None:

@@ -184,7 +184,7 @@ def test_worst_cases_are_the_extremes(folders, encoder):
         assert [row.measures[name] for row in cases[title]] == expected
     page = write_report(evaluation).read_text(encoding="utf-8")
     assert "Worst cases" in page
-    assert page.count("least of the style") == 3
+    assert page.count("least of the style") == 1
 
 
 def test_the_time_without_the_styles_encoding_is_a_part_of_the_whole(folders, encoder):

@@ -173,6 +173,7 @@ def _worst(method: Method, evaluation: Evaluation) -> str:
     pairs = {(pair.content.stem, pair.style.stem): pair for pair in evaluation.pairs}
     rows = []
     for title, cases in worst_cases(evaluation.rows, method.name).items():
+        rows.append(f'<tr><th scope="rowgroup" colspan="3">{title}</th></tr>')
         for case in cases:
             pair = pairs[case.content, case.style]
             cells = [
@@ -180,8 +181,8 @@ def _worst(method: Method, evaluation: Evaluation) -> str:
                 _figure(pair.style, pair.style.stem),
                 _figure(method.picture(pair, evaluation.folder), _losses(case)),
             ]
-            rows.append(f"<tr><td>{title}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    table = _table(["", "photo", "style", method.name], rows, kind="pictures")
+            rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    table = _table(["photo", "style", method.name], rows, kind="pictures")
     return f"<details><summary>{escape(method.name)}</summary>{table}</details>"
 
 
