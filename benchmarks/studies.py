@@ -22,7 +22,7 @@ import torch
 from arbstyle import __version__, studies
 from arbstyle.images import find_images
 from arbstyle.studies import Finding
-from arbstyle.studies.arbitrary import from_one_style_to_any, read_pictures
+from arbstyle.studies.arbitrary import SYSTEMS, from_one_style_to_any, read_pictures
 from arbstyle.studies.reconstruction import BLOCKS, CONVOLUTIONS
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -76,6 +76,7 @@ def arbitrary(args: argparse.Namespace) -> Finding:
         pictures,
         counts=args.counts,
         seconds=args.seconds,
+        systems=args.systems,
         compressed_vgg=args.compressed_vgg,
         report=lambda line: print(line, flush=True),
     )
@@ -115,6 +116,7 @@ def main() -> None:
     training.add_argument("--every", type=int, default=1, help="take every so many a style (default: all)")
     training.add_argument("--counts", type=int, nargs="+", default=[8, 64, 512, 100_000], help="of styles")
     training.add_argument("--seconds", type=float, default=1200, help="of processor time for each training")
+    training.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS, metavar="NAME")
     training.add_argument("--crop", type=int, default=96, help="side of the training pictures in pixels")
     training.add_argument("--compressed-vgg", type=Path, metavar="FILE", help="train through this network")
     args = parser.parse_args()

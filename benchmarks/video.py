@@ -3,6 +3,7 @@
 python benchmarks/video.py clips --output DIR              # the clips, as films
 python benchmarks/video.py parts                           # each part of stability, alone and together
 python benchmarks/video.py stability --amounts 0 0.5 1     # errors and style loss against --stability
+python benchmarks/video.py film --film clip.mp4           # how much a real film changes from frame to frame
 python benchmarks/video.py strip --output strip.png        # frame by frame above, stable below
 python benchmarks/video.py speed --size 480 --clock cpu   # beside a plain loop, and FFmpeg alone
 python benchmarks/video.py memory --minutes 10            # of a long clip, without painting
@@ -35,7 +36,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -44,7 +45,7 @@ import torch
 from torch import Tensor
 
 from arbstyle import Stylizer, VideoStylizer
-from arbstyle.images import as_bytes, read_image, write_image
+from arbstyle.images import as_bytes, as_float, read_image, write_image
 from arbstyle.painting.tiling import TiledPainter
 from arbstyle.perception import PerceptualEncoder
 from arbstyle.perception.metrics import STYLE_LAYERS, StyleStatistics, moment_style_losses, style_statistics
@@ -358,6 +359,37 @@ def stillness(eye: Eye, frames: Sequence[np.ndarray], clip: KnownClip, looks: in
     }
 
 
+def measure_film(args: argparse.Namespace) -> None:
+    """A film whose motion is not known: mean difference of neighbouring frames, distances, style loss."""
+    if args.film is None:
+        raise SystemExit("film needs --film FILE")
+    stylizer, eye = Stylizer.from_pretrained(args.model), Eye()
+    frames = [array(as_float(frame.pixels)) for frame in islice(open_clip(args.film).frames(), args.frames)]
+    far = min(10, len(frames) - 1)
+    chosen = range(0, len(frames) - far, max(1, (len(frames) - far) // args.looks))
+
+    def measured(shown: Sequence[np.ndarray]) -> list[object]:
+        change = mean(float(np.abs(one - other).mean()) for one, other in pairwise(shown))
+        distances = (mean(eye.distance(shown[i], shown[i + apart]) for i in chosen) for apart in (1, far))
+        return [f"{change:.4f}", *(f"{distance:.3f}" for distance in distances)]
+
+    def rows() -> Iterator[list[object]]:
+        yield ["", "the film, not painted", *measured(frames), "–"]
+        for style in args.styles:
+            path = EXAMPLES / f"{style}.jpg"
+            painted = [array(stylizer.stylize(tensor(frame), str(path))) for frame in frames]
+            picture, base = read_image(path, size=min(frames[0].shape[:2])), 0.0
+            for amount in args.amounts:
+                steady = Stabilizer(amount)
+                pairs = zip(frames, painted, strict=True)
+                shown = [array(steady(tensor(frame), tensor(one))) for frame, one in pairs]
+                loss = mean(eye.style_loss(shown[i + far], picture) for i in chosen)
+                base = base or loss
+                yield [style, f"{amount:g}", *measured(shown), f"{loss:.3f} (×{loss / base:.2f})"]
+
+    table(["style", "--stability", "change", "distance 1", f"distance {far}", "style loss"], rows())
+
+
 def mean(values: Iterator[float] | Sequence[float]) -> float:
     return statistics.fmean(values)
 
@@ -485,6 +517,7 @@ MEASURES = {
     "clips": write_clips,
     "parts": measure_parts,
     "stability": measure_stability,
+    "film": measure_film,
     "strip": write_strip,
     "speed": measure_speed,
     "memory": measure_memory,
@@ -498,6 +531,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--looks", type=int, default=3, help="about how many pairs of frames VGG compares")
     parser.add_argument("--clips", nargs="+", default=["pan", "foreground"], choices=CLIPS)
+    parser.add_argument("--film", help="a film of your own")
     parser.add_argument("--styles", nargs="+", default=STYLES)
     parser.add_argument("--amounts", type=float, nargs="+", default=[0, 0.2, 0.4, 0.6, 0.8, 1])
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/video"))
