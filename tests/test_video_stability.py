@@ -60,6 +60,14 @@ def test_clips_of_known_flow_are_what_they_say(name: str, request: pytest.Fixtur
     assert warping_error(clip.frames[::-1], clip) > 0.01
 
 
+@pytest.mark.parametrize("name", ["pan", "foreground"])
+def test_frames_carried_along_the_true_flow_are_the_later_ones(name: str, request: pytest.FixtureRequest):
+    clip = request.getfixturevalue(name)
+    moved, seen = CLIPS["carried"](clip.frames, clip, 1, 6)
+    assert 0.3 < seen.mean() < 1
+    assert np.array_equal(moved[seen], clip.frames[6][seen])
+
+
 def test_motion_of_a_pan_is_found(pan: Any):
     motion = Motion(View(pan.frames[4]), View(pan.frames[3]))
     y, x = np.mgrid[:HEIGHT, :WIDTH]
