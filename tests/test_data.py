@@ -88,6 +88,18 @@ def make(content: Path, style: Path, tmp_path: Path) -> Iterator:
         data.teardown()
 
 
+@pytest.mark.parametrize("pairs", [0, 2])
+def test_examples_of_styles_are_training_styles(make, pairs: int) -> None:
+    data = make(validation_pairs=pairs)
+    data.setup()
+    examples = data.style_examples()
+    assert len(examples) == data.num_styles
+    assert torch.equal(examples, data.style_examples())
+    held_out = [style for batch in data.validation_batches for style in batch.style]
+    assert len(held_out) == pairs
+    assert not any(torch.equal(style, each) for style in held_out for each in examples)
+
+
 def batches(loader: PairLoader, number: int) -> list[StyleBatch]:
     """The next batches, over the ends of epochs."""
     found: list[StyleBatch] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from arbstyle.perception import (
     parse_layers,
     total_variation,
 )
-from arbstyle.perception.cached_targets import CachedTargets
+from arbstyle.perception.cached_targets import CachedTargets, _Rows
 
 
 class TinyEncoder(nn.Module):
@@ -228,6 +229,23 @@ def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str, l
         torch.testing.assert_close(targets.style, expected.style)
         del made[-2:]  # what was expected
     assert sum(made) == looks
+
+
+def test_targets_are_remembered_as_far_as_there_is_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_Rows, "rows_a_block", 2)
+    rooms = iter([math.inf, math.inf, _Rows.kept_free, _Rows.kept_free])
+    loss = tiny_loss(style_statistic="moments")
+    remembered = CachedTargets(loss, lambda _: next(rooms))
+    photos, styles = random_picture(1, 5, 3, 7, 8), random_picture(2, 5, 3, 9, 7)
+    for chosen in ([0, 1], [3, 4, 3], [1, 4, 0]):
+        targets, expected = (
+            remembered(photos[chosen], styles[chosen]),
+            loss.targets(photos[chosen], styles[chosen]),
+        )
+        torch.testing.assert_close(targets.content, expected.content)
+        torch.testing.assert_close(targets.style, expected.style)
+    assert (len(remembered._content._row_of), len(remembered._style._row_of)) == (2, 2)
+    assert next(rooms, None) is None, "once full, memory is not asked for again"
 
 
 def test_targets_carry_no_gradient():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -225,3 +226,23 @@ def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, stylizer: Styl
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ArbstyleError, match=r"pip install 'arbstyle\[onnx\]'"):
         export_onnx(stylizer.styler, tmp_path)
+
+
+def test_graphs_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    graphs = {name: onnx.ModelProto() for name in ("style", "head", "painter")}
+    monkeypatch.setattr("arbstyle.onnx.export.make_graphs", lambda *_: graphs)
+    for name in graphs:
+        (tmp_path / f"{name}.onnx").write_bytes(b"old")
+    save, written = onnx.save_model, []
+
+    def full(graph: Any, path: Path) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        save(graph, path)
+
+    monkeypatch.setattr(onnx, "save_model", full)
+    with pytest.raises(ArbstyleError, match="no space left on device"):
+        export_onnx(None, tmp_path)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.onnx", "painter.onnx", "style.onnx"]
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}

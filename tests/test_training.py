@@ -616,6 +616,42 @@ def test_moments_are_learned_while_painting(sets: Path, tmp_path: Path, quiet: N
     assert late < 0.8 * early
 
 
+def test_two_processes_train_the_style_encoder_alone(sets: Path, tmp_path: Path):
+    alone = ("--model.optimization.encoder_only", "true", "--data.validation_pairs", "0")
+    two = ("--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_steps", "4")
+    arguments = command(sets, tmp_path, *alone, *two, overlay="moments.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", "arbstyle", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    encoder = load_styler(tmp_path / "model.safetensors")[0].style_encoder
+    assert isinstance(encoder, MomentsEncoder)
+    assert encoder.standardize.mean.abs().max() > 0, "found from training styles, with nothing held out"
+
+
+@pytest.mark.parametrize("alone", ["true", "false"])
+def test_the_style_encoder_runs_once_a_step(
+    alone: str, sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = []
+    describe = MomentsEncoder.describe
+
+    def counted(self: MomentsEncoder, style: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(style))
+        return describe(self, style)
+
+    monkeypatch.setattr(MomentsEncoder, "describe", counted)
+    more = ("--model.loss.identity_weight", "0", "--model.optimization.encoder_only", alone)
+    more += ("--data.validation_pairs", "0", "--model.logging.picture_every", "0", "--trainer.max_steps", "3")
+    assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0
+    assert sizes == [2, 2, 2]
+
+
 def test_moments_error_is_the_style_loss_of_what_was_predicted():
     module = StyleTransferTraining(
         MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8),
@@ -637,7 +673,7 @@ def test_moments_error_is_the_style_loss_of_what_was_predicted():
         for f in (features["relu1_1"], features["relu2_1"])
     )
     targets = module.loss.targets(None, pictures)
-    found = module.moments_head.error(module.styler.style_encoder, pictures, targets)
+    found = module.moments_head.error(module.styler.style_encoder.describe(pictures), targets)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -71,16 +71,15 @@ def export_onnx(
 
     folder = Path(folder)
     check_output_path(folder / "painter.onnx", (".onnx",))
-    paths = []
-    for name, graph in make_graphs(styler, information, precision).items():
-        if weights is None:
-            halve(graph)
-        else:
-            refer(graph, Path(weights))
-        path = folder / f"{name}.onnx"
-        with atomic_path(path) as temporary:
-            onnx.save_model(graph, temporary)
-        paths.append(path)
+    graphs = make_graphs(styler, information, precision)
+    paths = [folder / f"{name}.onnx" for name in graphs]
+    with ExitStack() as all_or_none:  # graphs of two models don't go together
+        for path, graph in zip(paths, graphs.values(), strict=True):
+            if weights is None:
+                halve(graph)
+            else:
+                refer(graph, Path(weights))
+            onnx.save_model(graph, all_or_none.enter_context(atomic_path(path)))
     return paths
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from arbstyle.perception.losses import PerceptualLoss, Targets
+
+logger = logging.getLogger(__name__)
 
 Tensors = list[Tensor]
 
@@ -18,16 +22,20 @@ class CachedTargets:
 
     Saves two of four passes through the network where the same crops come again and again. Takes memory:
     content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16. Gram matrices are too large to keep:
-    with them styles are looked at anew each time.
+    with them styles are looked at anew each time. Where no more memory is to be had, further pictures are
+    looked at anew, too.
 
     Args:
         loss: whose targets to make.
+        room: bytes to be had on a device; by default without limit.
     """
 
-    def __init__(self, loss: PerceptualLoss) -> None:
+    def __init__(
+        self, loss: PerceptualLoss, room: Callable[[torch.device], float] = lambda _: math.inf
+    ) -> None:
         self.loss = loss
-        self._content = _Rows()
-        self._style = _Rows()
+        self._content = _Rows(room)
+        self._style = _Rows(room)
 
     def __call__(self, content: Tensor | None, style: Tensor) -> Targets:
         """As :meth:`PerceptualLoss.targets`, for N×3×H×W photos (or none) and N×3×h×w styles."""
@@ -53,8 +61,12 @@ class _Rows:
     """What is known of pictures, a row each, in blocks: memory in small pieces would soon be in tatters."""
 
     rows_a_block = 64
+    kept_free = 2 << 30
+    """Bytes that are left to everything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Callable[[torch.device], float]) -> None:
+        self.room = room
+        self.is_full = False
         self._row_of: dict[bytes, int] = {}
         self._blocks: list[Tensors] = []
 
@@ -62,18 +74,26 @@ class _Rows:
         """One row a picture of each tensor that ``make`` makes of pictures; only new pictures go there."""
         keys = _fingerprints(pictures)
         new = {key: i for i, key in enumerate(keys) if key not in self._row_of}
-        if new:
-            made = make(pictures[list(new.values())])
-            for i, key in enumerate(new):
-                self._append(key, [tensor[i] for tensor in made])
-        places = [divmod(self._row_of[key], self.rows_a_block) for key in keys]
-        columns = zip(
-            *([tensor[row] for tensor in self._blocks[block]] for block, row in places), strict=True
-        )
+        made = make(pictures[list(new.values())]) if new else []
+        rows = {key: [tensor[i] for tensor in made] for i, key in enumerate(new)}
+        for key, values in rows.items():
+            self._append(key, values)
+        columns = zip(*(rows[key] if key in rows else self._row(key) for key in keys), strict=True)
         return [torch.stack(column) for column in columns]
+
+    def _row(self, key: bytes) -> Tensors:
+        block, row = divmod(self._row_of[key], self.rows_a_block)
+        return [tensor[row] for tensor in self._blocks[block]]
 
     def _append(self, key: bytes, values: Tensors) -> None:
         row = len(self._row_of) % self.rows_a_block
+        if row == 0 and not self.is_full:
+            size = self.rows_a_block * sum(value.numel() * value.element_size() for value in values)
+            self.is_full = size > self.room(values[0].device) - self.kept_free
+            if self.is_full:
+                logger.warning("no memory to remember more targets: those of other crops are computed anew")
+        if row == 0 and self.is_full:
+            return
         if row == 0:
             self._blocks.append([self._empty_block(value) for value in values])
         for tensor, value in zip(self._blocks[-1], values, strict=True):

@@ -26,6 +26,10 @@ from arbstyle.training.loggers import ForgivingWandbLogger
 logger = logging.getLogger(__name__)
 
 
+STEPS_BETWEEN_CLOCKS = 10
+"""Steps of several processes between two looks at the first one's clock."""
+
+
 def logging_interval(trainer: Any) -> int:
     return trainer.log_every_n_steps
 
@@ -144,16 +148,19 @@ class Checkpoints(Checkpoint):
         if trainer.global_step == self._step:  # more batches are needed for a step
             return
         self._step = trainer.global_step
-        if trainer.strategy.broadcast(self._is_due()):  # clocks differ
+        if self._is_due_everywhere(trainer):
             self._save(trainer, "last.ckpt")
             self._saved_at = time.monotonic()
         if self._interrupted:
             signal.raise_signal(signal.SIGTERM)  # Lightning stops on it where a step is over and logged
 
-    def _is_due(self) -> bool:
+    def _is_due_everywhere(self, trainer: pl.Trainer) -> bool:
         if self.every_steps is not None:
             return self._step % self.every_steps == 0
-        return time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        if trainer.world_size > 1 and self._step % STEPS_BETWEEN_CLOCKS:
+            return False  # asking the first process is a wait for all
+        due = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        return trainer.strategy.broadcast(due)  # clocks differ
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.keep_best or trainer.sanity_checking or "val/total" not in trainer.callback_metrics:

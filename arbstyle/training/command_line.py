@@ -39,6 +39,7 @@ IRRELEVANT_WARNINGS = (
     ".*LeafSpec.*",  # between PyTorch and Lightning
     ".*in eval mode at the start of training.*",  # the frozen networks, and the average
     ".*sync_dist=True.*",  # all processes validate on the same pictures
+    ".*Total length of `list` across ranks is zero.*",  # without validation
     ".*smaller than the logging interval.*",  # of an epoch; runs are logged by steps
     ".*logs directory .* exists and is not empty.*",  # earlier curves are put aside before
     ".*not supported by the model summary.*",

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +29,9 @@ from arbstyle.training.sources import PRESETS, explained, open_pictures
 from arbstyle.training.workers import available_cores
 
 log = logging.getLogger(__name__)
+
+STYLE_EXAMPLES = 32
+"""Training styles that an encoder gets to know before the first step."""
 
 STREAM_BATCHES_PER_EPOCH = 1000
 
@@ -247,6 +251,11 @@ class StyleTransferData(pl.LightningDataModule):
             reason = f"the first: {next(iter(skipped.values()))}" if skipped else "it is empty"
             raise ArbstyleError(f"not one picture in {pictures.source!r} can be decoded ({reason})")
         return examples
+
+    def style_examples(self) -> Tensor:
+        """Squares M×3×T×T from the middle of some training styles, drawn by the seed; none is held out."""
+        styles = self._examples(self._ready().style, STYLE_EXAMPLES)
+        return torch.stack([_middle(image, self.transform.style_size[1]) for _, image in styles])
 
     def _make_validation_batches(
         self, contents: Sequence[tuple[Record, Image.Image]], styles: Sequence[tuple[Record, Image.Image]]

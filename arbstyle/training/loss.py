@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -57,16 +55,15 @@ class MomentsHead(nn.Linear):
         super().__init__(style_encoder.description_size, 2 * channels)
         nn.init.ones_(self.bias)  # with normalised filters every channel has mean 1
 
-    def error(self, style_encoder: StyleEncoder, style: Tensor, targets: Targets) -> Tensor:
-        """The style term, a scalar, of a picture whose moments are the predicted ones.
+    def error(self, description: Tensor, targets: Targets) -> Tensor:
+        """The style term, a scalar, of pictures whose moments are the predicted ones.
 
         Args:
-            style_encoder: as in the constructor.
-            style: N×3×H×W in [0,1].
-            targets: of these pictures.
+            description: the encoder's, N×description_size.
+            targets: of the same pictures.
         """
         moments = [each for layer in targets.style.values() for each in layer[-2:]]
-        predicted = self(cast(MomentsEncoder, style_encoder).describe(style)).float()
+        predicted = self(description).float()
         parts = predicted.split([each.shape[1] for each in moments], dim=1)
         errors = [(part - each).square().mean() for part, each in zip(parts, moments, strict=True)]
         return torch.stack(errors).sum()

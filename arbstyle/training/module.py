@@ -17,11 +17,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 import arbstyle
+from arbstyle.devices import available_bytes
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.growing import extend_bank, graft
 from arbstyle.networks.model_file import describe_styler, is_described_by, load_styler
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
+from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
 from arbstyle.networks.transformers.base import TransformerNetwork
@@ -82,6 +84,8 @@ class StyleTransferTraining(pl.LightningModule):
         self.is_started: bool = start.model is not None
         if start.model is not None:
             self._start_from(start.model, loss.vgg_weights, start.new_styles_only)
+        if optimization.encoder_only:
+            self._freeze_all_but_descriptions()
         average = AveragedModel(self.styler, multi_avg_fn=WarmAverage(optimization.average_decay))
         self.average: AveragedModel = average.requires_grad_(False)
         self.loss: PerceptualLoss = build_loss(loss)
@@ -89,10 +93,17 @@ class StyleTransferTraining(pl.LightningModule):
             MomentsHead(style_encoder, self.loss) if loss.moments_weight else None
         )
         self.training_targets: Callable[..., Targets] = (
-            CachedTargets(self.loss) if loss.cache_targets else self.loss.targets
+            CachedTargets(self.loss, available_bytes) if loss.cache_targets else self.loss.targets
         )
         self._unchecked = UncheckedLosses()
         self._random_state: dict[str, Any] | None = None
+
+    def _freeze_all_but_descriptions(self) -> None:
+        """What gets no gradient, several processes would wait for."""
+        self.styler.requires_grad_(False)
+        self.styler.style_encoder.requires_grad_(True)
+        if isinstance(self.styler.style_encoder, MomentsEncoder):
+            self.styler.style_encoder.to_code.requires_grad_(False)
 
     def _start_from(self, path: str, vgg_weights: str | None, new_styles_only: bool) -> None:
         trained, _ = load_styler(path, vgg_weights)
@@ -123,8 +134,11 @@ class StyleTransferTraining(pl.LightningModule):
         parts = [self.styler.transformer, self.loss.encoder]
         if isinstance(self.styler.transformer, AdaINTransformer):  # whose halves are used one by one
             parts += [self.styler.transformer.encoder, self.styler.transformer.decoder]
-        if not self.styler.style_encoder.takes_index:
-            parts.append(self.styler.style_encoder)
+        encoder = self.styler.style_encoder
+        if not encoder.takes_index:
+            parts.append(encoder)
+        if self.moments_head is not None and isinstance(encoder, MomentsEncoder):
+            encoder.describe = torch.compile(encoder.describe)  # type: ignore[method-assign]
         for part in parts:
             part.compile()
 
@@ -154,7 +168,8 @@ class StyleTransferTraining(pl.LightningModule):
             total = self._train_painting(batch)
         else:
             targets = self.training_targets(None, batch.style)
-            total = self.loss_settings.moments_weight * self._moments_error(self.styler, batch.style, targets)
+            _, description = self._encode(self.styler, batch)
+            total = self.loss_settings.moments_weight * self._moments_error(description, targets)
         self._unchecked.add(total, batch.names)
         if self._logs_this_step():
             self.log("train/total", total)
@@ -162,9 +177,10 @@ class StyleTransferTraining(pl.LightningModule):
 
     def _train_painting(self, batch: StyleBatch) -> Tensor:
         content = batch.content.contiguous(memory_format=torch.channels_last)
-        _, targets, terms = self._paint_and_judge(self.styler, content, batch)
+        code, description = self._encode(self.styler, batch)
+        _, targets, terms = self._paint_and_judge(self.styler, content, code, batch)
         identity = self._identity_error(content)
-        moments = self._moments_error(self.styler, batch.style, targets)
+        moments = self._moments_error(description, targets)
         if self._logs_this_step():
             self._log_terms("train", terms)
             self.log("train/identity", identity)
@@ -175,11 +191,19 @@ class StyleTransferTraining(pl.LightningModule):
             + self.loss_settings.moments_weight * moments
         )
 
+    def _encode(self, styler: ArbitraryStyler, batch: StyleBatch) -> tuple[Tensor, Tensor | None]:
+        """Codes of a batch's styles, and the descriptions that the head of moments reads, if there is one."""
+        encoder = styler.style_encoder
+        if self.moments_head is None or not isinstance(encoder, MomentsEncoder):
+            return styler.encode(self._style_input(batch)), None
+        description = encoder.describe(batch.style)
+        return encoder.code_of(description), description
+
     def _paint_and_judge(
-        self, styler: ArbitraryStyler, content: Tensor, batch: StyleBatch
+        self, styler: ArbitraryStyler, content: Tensor, code: Tensor, batch: StyleBatch
     ) -> tuple[Tensor, Targets, LossTerms]:
         style = batch.style.contiguous(memory_format=torch.channels_last)
-        parameters = styler.parameters_of(styler.encode(self._style_input(batch)))
+        parameters = styler.parameters_of(code)
         if self.loss_settings.content_target == "adain" and isinstance(styler.transformer, AdaINTransformer):
             # The target is what the decoder gets: the photo goes through VGG once, not three times.
             restyled = styler.transformer.adain(content, parameters)
@@ -196,10 +220,10 @@ class StyleTransferTraining(pl.LightningModule):
             targets = make_targets(content, style)
         return painted, targets, self.loss(painted, targets)
 
-    def _moments_error(self, styler: ArbitraryStyler, style: Tensor, targets: Targets) -> Tensor:
-        if self.moments_head is None:
-            return style.new_zeros(())
-        return self.moments_head.error(styler.style_encoder, style, targets)
+    def _moments_error(self, description: Tensor | None, targets: Targets) -> Tensor:
+        if self.moments_head is None or description is None:
+            return torch.zeros((), device=self.device)
+        return self.moments_head.error(description, targets)
 
     def _style_input(self, batch: StyleBatch) -> Tensor:
         if self.styler.style_encoder.takes_index:
@@ -226,11 +250,12 @@ class StyleTransferTraining(pl.LightningModule):
 
     def validation_step(self, batch: StyleBatch, batch_index: int) -> None:
         styler = self.trained_styler
+        code, description = self._encode(styler, batch)
         if self.optimization.encoder_only:
-            error = self._moments_error(styler, batch.style, self.loss.targets(None, batch.style))
+            error = self._moments_error(description, self.loss.targets(None, batch.style))
             self.log("val/total", error, batch_size=len(batch.style), prog_bar=True)
             return
-        painted, _, terms = self._paint_and_judge(styler, batch.content, batch)
+        painted, _, terms = self._paint_and_judge(styler, batch.content, code, batch)
         self._log_terms("val", terms, batch_size=len(painted))
         self.log("val/total", terms.total, batch_size=len(painted), prog_bar=True)
         if not styler.style_encoder.takes_index:
@@ -269,10 +294,9 @@ class StyleTransferTraining(pl.LightningModule):
     @torch.no_grad()
     def _prepare_encoder(self) -> None:
         data = getattr(self.trainer, "datamodule", None)
-        batches = data.validation_batches if isinstance(data, StyleTransferData) else []
-        if batches:
-            like = next(self.styler.transformer.parameters())
-            self.styler.style_encoder.prepare([batch.style.to(like) for batch in batches])
+        encoder = self.styler.style_encoder
+        if isinstance(data, StyleTransferData) and type(encoder).prepare is not StyleEncoder.prepare:
+            encoder.prepare([data.style_examples().to(next(self.styler.transformer.parameters()))])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]

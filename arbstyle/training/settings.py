@@ -34,7 +34,7 @@ class LossSettings:
         vgg, vgg_weights, pooling, normalize_filters: the network whose features are compared; see
             :class:`~arbstyle.perception.PerceptualEncoder`.
         cache_targets: compute what a crop is compared with once and keep it in memory: half the loss's time
-            saved where ``data.crops_per_picture`` is small.
+            saved where ``data.crops_per_picture`` is small. Stops growing where 2 GiB of memory are left.
     """
 
     content_layers: dict[str, float] = field(default_factory=lambda: {"relu4_1": 1.0})

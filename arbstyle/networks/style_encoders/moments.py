@@ -85,9 +85,13 @@ class MomentsEncoder(StyleEncoder):
         )
         return means, (squares - means.square()).clamp(min=1e-5).sqrt()
 
-    def forward(self, style: Tensor) -> Tensor:
+    def code_of(self, description: Tensor) -> Tensor:
+        """Codes N×code_size of what :meth:`describe` gave."""
         # Of length 1 or so: else a step of the optimiser would throw codes about, the more the wider it is.
-        return self.to_code(self.describe(style) * self.description_size**-0.5)
+        return self.to_code(description * self.description_size**-0.5)
+
+    def forward(self, style: Tensor) -> Tensor:
+        return self.code_of(self.describe(style))
 
 
 class Standardize(nn.Module):
