@@ -321,6 +321,27 @@ def test_files_that_are_none_are_one_line(name: str, paintings: Path, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
+def test_tables_of_different_columns_are_one_line(table: Path, paintings: Path, tmp_path: Path):
+    other = pq.read_table(table / "train.parquet").drop_columns(["boxes"])
+    pq.write_table(other, table / "validation.parquet")
+    with pytest.raises(ArbstyleError, match=r"validation.parquet.*no 'boxes'"):
+        restyle(table, paintings, tmp_path / "out")
+    other = other.append_column("boxes", pa.array(["none"] * len(NAMES)))
+    pq.write_table(other, table / "validation.parquet")
+    with pytest.raises(ArbstyleError, match=r"column 'boxes' is of string in one table"):
+        restyle(table, paintings, tmp_path / "out")
+
+
+def test_pictures_without_a_label_lie_beside_the_classes(table: Path, paintings: Path, tmp_path: Path):
+    rows = pq.read_table(table / "train.parquet")
+    labels = pa.array([None, *rows["label"].to_pylist()[1:]], rows["label"].type)
+    position = rows.column_names.index("label")
+    pq.write_table(rows.set_column(position, rows.schema.field("label"), labels), table / "train.parquet")
+    restyle(table, paintings, tmp_path / "out", form="folder", key="id")
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*.png")} == {"cat", "dog"}
+    assert (tmp_path / "out" / NAMES[0]).is_file(), "under its key"
+
+
 def test_a_table_without_pictures_says_what_it_has(paintings: Path, tmp_path: Path):
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table({"a": [1], "b": [2]}), tmp_path / "in" / "x.parquet")

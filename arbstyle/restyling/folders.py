@@ -129,7 +129,13 @@ class FolderPart:
             return [""] * columns.num_rows
         values = columns[LABEL].to_pylist()
         named = self.classes
-        return [named[v] if named and isinstance(v, int) and 0 <= v < len(named) else str(v) for v in values]
+
+        def name(value: object) -> str:
+            if named and isinstance(value, int) and 0 <= value < len(named):
+                return named[value]
+            return "" if value is None else str(value)
+
+        return [name(value) for value in values]
 
     def existing(self, name: str, label: str) -> str | None:
         """Where a result of that name is already."""

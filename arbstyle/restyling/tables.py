@@ -51,7 +51,7 @@ class Tables:
         """Of some files of one schema.
 
         Raises:
-            ArbstyleError: not tables, no column of pictures, or no column of keys.
+            ArbstyleError: not tables, no column of pictures, no column of keys, or other columns in one.
         """
         schema = _schema(files[0])
         image = picture_column(schema)
@@ -64,6 +64,12 @@ class Tables:
             raise ArbstyleError(
                 f"there is no column '{key}' in '{files[0]}'; its columns are {', '.join(schema.names)}"
             )
+        for file in files[1:]:
+            if missing := set(schema.names) - set(_schema(file).names):
+                raise ArbstyleError(
+                    f"expected the columns of '{files[0]}' in '{file}', too, but it has no '{min(missing)}'; "
+                    "paint tables of different kinds one by one"
+                )
         return cls(str(root), tuple(file.relative_to(root).as_posix() for file in files), image, key)
 
     @property
@@ -224,7 +230,13 @@ def _is_parquet(file: Path) -> bool:
 
 def _column(table: pa.Table, field: pa.Field) -> pa.Array:
     column = table[field.name]
-    return (column if column.type == field.type else column.cast(field.type)).combine_chunks()
+    try:
+        return (column if column.type == field.type else column.cast(field.type)).combine_chunks()
+    except pa.ArrowException as error:
+        raise ArbstyleError(
+            f"column '{field.name}' is of {column.type} in one table and of {field.type} in another; "
+            "paint tables of different kinds one by one"
+        ) from error
 
 
 def _explained(file: Path, read: Callable[[], Item]) -> Item:
