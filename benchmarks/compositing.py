@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import subprocess
 import sys
 import time
-from datetime import date
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import machine, peak_gib
 
 from arbstyle.compositing import blend_seamlessly
 
@@ -129,11 +127,6 @@ def measure(solver: str, megapixels: float) -> dict[str, Any]:
     }
 
 
-def peak_gib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=SOLVERS)
@@ -145,7 +138,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.solvers[0], args.megapixels[0])))
         return
-    print(f"# {date.today()}, {platform.machine()}, {args.threads} threads")
+    print(f"# {machine()}")
     for megapixels in args.megapixels:
         for solver in args.solvers:
             command = [

@@ -17,17 +17,16 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 
 import torch
 import torchvision
+from common import machine
 from torch import Tensor
 
 from arbstyle.images import read_image, resize, write_image
@@ -67,8 +66,7 @@ class Report:
         self.name: str = args.benchmark
         self.rows: list[Row] = []
         self.folder.mkdir(parents=True, exist_ok=True)
-        machine = f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
-        print(f"{self.name}: {settings}; {machine}; {date.today()}", flush=True)
+        print(f"{self.name}: {settings}; {machine()}", flush=True)
 
     def add(self, row: Row) -> None:
         if not self.rows:

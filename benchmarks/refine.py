@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import statistics
 import time
-from datetime import date
 from pathlib import Path
 
 import torch
+from common import machine
 from torch import Tensor
 
 from arbstyle.images import find_images, read_image, write_image
@@ -87,7 +86,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/refine"))
     args = parser.parse_args()
 
-    print(f"{args}; {platform.machine()}, {torch.get_num_threads()} threads; {date.today()}")
+    print(f"{args}; {machine()}")
     stylizer, clock = Stylizer.from_pretrained(args.model), Clock(args.clock)
     encoder = PerceptualEncoder("vgg19", [*STYLE_LAYERS])
     measure = PerceptualLoss(

@@ -10,7 +10,7 @@ say what a process costs where others use the machine, too.
 from __future__ import annotations
 
 import argparse
-import platform
+import functools
 import resource
 import shlex
 import statistics
@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
+from common import in_turns, machine
 from PIL import Image, ImageOps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -83,15 +83,14 @@ def main() -> None:
         photo, output = Path(folder, "photo.png"), Path(folder, "output.jpg")
         ImageOps.fit(Image.open(PHOTO), (args.size, args.size)).save(photo)
         commands = contenders(args.style, args.peer)
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(args.repeats + 1):
-            for name, command in commands.items():
-                times[name].append(run(command, photo=str(photo), output=str(output)))
-    print(f"{args.size}×{args.size} pixels, median of {args.repeats}, {platform.machine()}, {date.today()}\n")
+        places = {"photo": str(photo), "output": str(output)}
+        runs = {name: functools.partial(run, command, **places) for name, command in commands.items()}
+        times = in_turns(runs, args.repeats)
+    print(f"{args.size}×{args.size} pixels, median of {args.repeats}, {machine()}\n")
     print("| from the shell to a picture | s | s of CPU | ratio |\n|---|---|---|---|")
-    first = [wall for wall, _ in times["arbstyle stylize"][1:]]
+    first = [wall for wall, _ in times["arbstyle stylize"]]
     for name, both in times.items():
-        wall, cpu = ([pair[i] for pair in both[1:]] for i in (0, 1))
+        wall, cpu = ([pair[i] for pair in both] for i in (0, 1))
         ratio = statistics.median(one / other for one, other in zip(wall, first, strict=True))
         print(f"| `{name}` | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} | {ratio:.2f} |")
 

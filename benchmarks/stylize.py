@@ -13,19 +13,18 @@ Runs alternate, and ratios are taken run by run, because a machine's speed drift
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import torch
+from common import in_turns, machine, peak_gib
 
 from arbstyle.images import find_images, read_image
 from arbstyle.painting import Stylizer
@@ -66,12 +65,11 @@ def measure_time(args: argparse.Namespace) -> dict[str, object]:
     }
     if args.peer:
         contenders["peer"] = load_peer(args.peer)
-    runs: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(args.repeats + 1):
-        for name, stylize in contenders.items():
-            taken = seconds(stylize, content, style, args.clock)
-            if repeat:  # the first round warms up
-                runs[name].append(taken)
+    clocked = {
+        name: functools.partial(seconds, stylize, content, style, args.clock)
+        for name, stylize in contenders.items()
+    }
+    runs = in_turns(clocked, args.repeats)
     result: dict[str, object] = {
         f"{name}, s": round(statistics.median(times), 3) for name, times in runs.items()
     }
@@ -88,8 +86,7 @@ def measure_memory(args: argparse.Namespace) -> dict[str, object]:
     stylizer = Stylizer.from_pretrained(args.model, precision=args.precisions[0])
     photo = torch.randint(0, 256, (1, 3, args.size, args.size), dtype=torch.uint8)
     stylizer(photo, torch.rand(1, 3, 512, 512))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"peak memory, GiB": round(peak / 2**30, 2)}
+    return {"peak memory, GiB": round(peak_gib(), 2)}
 
 
 def measure_load(args: argparse.Namespace) -> dict[str, object]:
@@ -154,11 +151,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[192, 320, 512], help="their sides")
     parser.add_argument("--peer", help="Python file with a function stylize(content, style)")
     args = parser.parse_args()
-    settings = {
-        "date": str(date.today()),
-        "machine": platform.processor() or platform.machine(),
-        **vars(args),
-    }
+    settings = {"machine": machine(), **vars(args)}
     print(json.dumps({**settings, **MEASURES[args.measure](args)}, indent=2, default=str))
 
 

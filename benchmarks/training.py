@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from common import machine
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
@@ -203,10 +201,8 @@ def main() -> None:
             float(cli.trainer.callback_metrics["train/waiting_for_data"]), 3
         ),
         "settings": {key: value for key, value in vars(args).items() if key not in ("content", "style")},
-        "threads": torch.get_num_threads(),
         "device": str(loop.device),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "date": date.today().isoformat(),
+        "machine": machine(),
     }
     print(json.dumps(report, indent=1))
 

@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_runs(
     monkeypatch.setenv("ARBSTYLE_VGG19", "random")
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests that follow
     monkeypatch.setattr(sys, "argv", [str(program), *words[1:], *folder])
+    monkeypatch.syspath_prepend(program.parent)  # as for a program that is started
     runpy.run_path(str(program), run_name="__main__")
     assert expected in capsys.readouterr().out
 
@@ -137,7 +139,8 @@ def test_doors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 def test_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Without kills, whose moments cannot be named at this size."""
-    program = REPOSITORY / "benchmarks" / "datasets.py"
+    program = REPOSITORY / "benchmarks" / "dataset.py"
+    monkeypatch.syspath_prepend(program.parent)  # as for a program that is started
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # for the tests that follow
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
@@ -160,3 +163,9 @@ def test_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert end.value.code == 0
     speeds = told("speed", "set", *styles, "--count", "30", "--repeats", "1", "--peer-count", "1")
     assert "1 process / AdaIN by a core's time" in speeds
+
+
+def test_no_program_hides_a_package_that_others_import():
+    """A program's folder stands first in the search for modules: `datasets.py` there would be found first."""
+    programs = {path.stem for path in (REPOSITORY / "benchmarks").glob("*.py")}
+    assert programs & (set(sys.stdlib_module_names) | set(metadata.packages_distributions())) == set()

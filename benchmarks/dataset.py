@@ -1,10 +1,10 @@
 """Whole data sets: speed beside one process and beside the AdaIN of stylize-datasets; kills; memory.
 
-python benchmarks/datasets.py make PHOTOS -o big --count 20000    # crops of 224 px, in ten classes
-python benchmarks/datasets.py speed big --styles PAINTINGS --count 400
-python benchmarks/datasets.py run big --styles PAINTINGS -o whole --engine local
-python benchmarks/datasets.py run big --styles PAINTINGS -o killed --kills 5    # at random, and resumed
-python benchmarks/datasets.py compare whole killed    # bit for bit
+python benchmarks/dataset.py make PHOTOS -o big --count 20000    # crops of 224 px, in ten classes
+python benchmarks/dataset.py speed big --styles PAINTINGS --count 400
+python benchmarks/dataset.py run big --styles PAINTINGS -o whole --engine local
+python benchmarks/dataset.py run big --styles PAINTINGS -o killed --kills 5    # at random, and resumed
+python benchmarks/dataset.py compare whole killed    # bit for bit
 
 ``run`` prints pictures/s and the peak memory of all processes. With ``--kills`` it takes turns with the
 engines at every start, and kills the command itself, or one of its workers. What stylize-datasets (AdaIN)
@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -30,10 +29,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 
 import torch
+from common import machine
 from PIL import Image
 
 from arbstyle.images import find_images, read_image, resize, write_image
@@ -281,7 +280,7 @@ def main() -> None:
         command.add_argument("--seed", type=int, default=0)
     args, options = parser.parse_known_args()
     args.options = options  # of the command that is run, such as --size
-    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}")
+    print(machine())
     args.function(args)
 
 
