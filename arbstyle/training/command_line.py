@@ -173,6 +173,7 @@ class TrainingCLI(LightningCLI):
 
 def train(argv: Sequence[str]) -> None:
     """Parse and run one training command line, such as ``["fit", "--config", "configs/default.yaml"]``."""
+    _check_configs(argv)
     _configure_logging()
     set_loader("yaml", load_settings, exceptions=(yaml.YAMLError,))
     with warnings.catch_warnings():
@@ -186,6 +187,15 @@ def train(argv: Sequence[str]) -> None:
             if isinstance(stop.__context__, KeyboardInterrupt) or stop.code == 128 + signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise
+
+
+def _check_configs(argv: Sequence[str]) -> None:
+    """Refuse to wait for a pipe that is given as a config."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        path = Path(value if equals else following)
+        if option in ("--config", "-c") and path.exists() and not path.is_file():
+            raise ArbstyleError(f"expected settings in {path}, but it is not a regular file")
 
 
 def _run(argv: Sequence[str]) -> None:
