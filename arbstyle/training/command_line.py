@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Sequence
@@ -193,8 +194,8 @@ def _check_configs(argv: Sequence[str]) -> None:
     """Refuse to wait for a pipe that is given as a config."""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         option, equals, value = word.partition("=")
-        path = Path(value if equals else following)
-        if option in ("--config", "-c") and path.exists() and not path.is_file():
+        path = value if equals else following  # or settings themselves, longer than any file's name
+        if option in ("--config", "-c") and os.path.exists(path) and not os.path.isfile(path):
             raise ArbstyleError(f"expected settings in {path}, but it is not a regular file")
 
 
