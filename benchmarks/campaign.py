@@ -129,6 +129,7 @@ def stop(args: argparse.Namespace) -> None:
     pid = running_pid(args.folder)
     if not pid:
         sys.exit("the campaign is not running")
+    (args.folder / "PAUSE").unlink(missing_ok=True)  # who is halted can't stop
     os.kill(pid, signal.SIGTERM)
     while running_pid(args.folder):
         time.sleep(0.5)

@@ -15,9 +15,10 @@ from PIL import Image
 
 from arbstyle import Stylizer
 from arbstyle.cli import main
-from arbstyle.images import read_image, resize
+from arbstyle.images import from_pil, read_image, resize
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.gallery import gallery, gallery_files
+from arbstyle.perception import PerceptualEncoder, PerceptualLoss
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PHOTO = str(EXAMPLES / "photo-cat.jpg")
@@ -53,7 +54,6 @@ def test_styles_are_of_the_packaged_model_and_say_whose_they_are(name: str, styl
     style = gallery()[name]
     assert style.name == name
     assert style.model == stylizer.fingerprint, "stale: run scripts/package_model.py"
-    np.testing.assert_allclose(style.code, stylizer.style(style.thumbnail).code, atol=1e-3)
     assert set(style.about) == {"title", "artist", "year", "technique", "licence"}
     assert int(re.findall(r"\d{4}", style.about["year"])[0]) <= 1930
     assert style.about["licence"] == "public domain"
@@ -65,12 +65,27 @@ def test_styles_differ(stylizer: Stylizer, photo: torch.Tensor):
     assert distances.min() > 0.005
 
 
-def test_a_name_is_as_good_as_its_file_and_nearly_its_picture(stylizer: Stylizer, photo: torch.Tensor):
+def test_a_name_is_as_good_as_its_file(stylizer: Stylizer, photo: torch.Tensor):
     by_name = stylizer.stylize(photo, "woodcut")
     torch.testing.assert_close(by_name, stylizer.stylize(photo, gallery_files()["woodcut"]))
     torch.testing.assert_close(by_name, stylizer.stylize(photo, stylizer.gallery["woodcut"]))
-    picture = stylizer.stylize(photo, gallery()["woodcut"].thumbnail, style_size=512)
-    torch.testing.assert_close(by_name, picture, atol=2e-3, rtol=0)
+
+
+def test_codes_are_better_than_a_glance_at_the_picture(stylizer: Stylizer, vgg19_weights: Path):
+    """They are refined; a stale or damaged one would be worse. On a photo that they were not refined on."""
+    encoder = PerceptualEncoder("vgg19", ("relu1_1", "relu2_1", "relu3_1", "relu4_1"), weights=vgg19_weights)
+    loss = PerceptualLoss(
+        encoder, {}, dict.fromkeys(encoder.channels, 1.0), style_statistic="moments", style_bound=True
+    )
+    photo = read_image(EXAMPLES / "photo-pagoda.jpg", size=224)
+    better = []
+    for name in NAMES[::4]:
+        style = gallery()[name]
+        glance = stylizer.style(style.thumbnail, style_size=min(style.thumbnail.size))
+        goal = loss.targets(None, from_pil(style.thumbnail))
+        losses = [float(loss(stylizer.stylize(photo, each), goal).style) for each in (style, glance)]
+        better.append(losses[0] < losses[1])
+    assert sum(better) >= len(better) - 1, dict(zip(NAMES[::4], better, strict=True))
 
 
 def test_another_model_looks_at_the_picture(stylizer: Stylizer, photo: torch.Tensor):

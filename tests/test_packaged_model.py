@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arbstyle.images import read_image
 from arbstyle.painting import Stylizer
-from arbstyle.perception import psnr
+from arbstyle.perception import PerceptualEncoder, PerceptualLoss, psnr
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples"
@@ -48,6 +48,28 @@ def test_flat_areas_have_no_grid(stylizer: Stylizer, style: str):
     grid = phases.square().mean().sqrt() * 255
     strokes = (squares - squares.mean(dim=(3, 5), keepdim=True)).square().mean().sqrt() * 255
     assert grid < max(0.4, 0.25 * strokes), "levels of 255; strokes hide a pattern that is much fainter"
+
+
+@pytest.mark.parametrize(
+    ("photo", "style", "style_loss", "content_loss"),
+    [
+        ("photo-cat", "painting-desert", 0.511, 2.191),
+        ("photo-pagoda", "painting-storm", 0.216, 2.006),
+        ("photo-coffee", "painting-venice", 0.314, 3.185),
+        ("photo-astronaut", "drawing-oz", 0.894, 3.747),
+    ],
+)
+def test_losses_are_those_it_was_packaged_with(
+    stylizer: Stylizer, vgg19_weights: Path, photo: str, style: str, style_loss: float, content_loss: float
+):
+    """A worse model can't be packaged unseen; a better one lowers these numbers."""
+    layers = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1"), 1.0)
+    encoder = PerceptualEncoder("vgg19", tuple(layers), weights=vgg19_weights)
+    loss = PerceptualLoss(encoder, {"relu4_1": 1.0}, layers, style_statistic="moments")
+    content, painting = picture(photo, 192), picture(style, 192)
+    terms = loss(stylizer.stylize(content, painting, style_size=192), loss.targets(content, painting))
+    assert float(terms.style) < 1.05 * style_loss
+    assert float(terms.content) < 1.05 * content_loss
 
 
 @pytest.mark.parametrize("style", STYLES)
