@@ -1,4 +1,4 @@
-"""Paint every example photo in every example style: the contact sheet of the README and of docs/.
+"""Paint every example photo in eight styles of the gallery: the contact sheet of the README and of docs/.
 
 python examples/contact_sheet.py -o docs/contact-sheet.jpg --preview docs/contact-sheet-small.jpg
 """
@@ -10,21 +10,12 @@ from pathlib import Path
 
 import torch
 
-from arbstyle.images import read_image, resize, write_image
+from arbstyle.images import from_pil, read_image, resize, write_image
 from arbstyle.painting import Stylizer
 
 FOLDER = Path(__file__).parent
 PHOTOS = ["astronaut", "cat", "pagoda", "coffee", "rocket", "flower"]
-STYLES = [
-    "painting-night",
-    "painting-desert",
-    "painting-storm",
-    "painting-venice",
-    "painting-blossom",
-    "painting-letter",
-    "drawing-oz",
-    "drawing-serpent",
-]
+STYLES = ["night", "irises", "pointillism", "lilies", "woodcut", "comic", "tahiti", "storm"]
 
 
 def square(image: torch.Tensor, size: int) -> torch.Tensor:
@@ -36,11 +27,11 @@ def square(image: torch.Tensor, size: int) -> torch.Tensor:
 
 def contact_sheet(stylizer: Stylizer, size: int) -> torch.Tensor:
     """Styles along the top, photos down the left: 1×3×7·size×9·size."""
-    styles = [read_image(FOLDER / f"{name}.jpg") for name in STYLES]
-    rows = [torch.cat([torch.ones(1, 3, size, size), *(square(style, size) for style in styles)], dim=3)]
+    works = [from_pil(stylizer.gallery[name].thumbnail) for name in STYLES]
+    rows = [torch.cat([torch.ones(1, 3, size, size), *(square(work, size) for work in works)], dim=3)]
     for name in PHOTOS:
         photo = square(read_image(FOLDER / f"photo-{name}.jpg"), size)
-        rows.append(torch.cat([photo, *(stylizer(photo, style) for style in styles)], dim=3))
+        rows.append(torch.cat([photo, *(stylizer(photo, style) for style in STYLES)], dim=3))
     return torch.cat(rows, dim=2)
 
 

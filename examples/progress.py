@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from contact_sheet import FOLDER, PHOTOS, STYLES, square
+from contact_sheet import FOLDER, PHOTOS, square
 from torch import Tensor
 
 from arbstyle.images import contact_sheet, read_image, write_image
 from arbstyle.painting import Stylizer
 
+STYLES = [f"painting-{name}" for name in ("night", "desert", "storm", "venice", "blossom", "letter")]
+
 
 def progress_sheet(models: Sequence[str], size: int) -> Tensor:
     """Photos along the top, their styles below, then a row a model: 1×3×H×W."""
     photos = [square(read_image(FOLDER / f"photo-{name}.jpg"), size) for name in PHOTOS]
-    styles = [read_image(FOLDER / f"{name}.jpg") for name in STYLES[: len(PHOTOS)]]
+    styles = [read_image(FOLDER / f"{name}.jpg") for name in STYLES]
     rows = [photos, [square(style, size) for style in styles]]
     for model in models:
         stylizer = Stylizer.from_pretrained(model)

@@ -102,7 +102,7 @@ def renew(stylizer: Stylizer, name: str, path: Path) -> Path:
 
 
 def seen_code(stylizer: Stylizer, style: Style) -> Tensor:
-    """What the style encoder makes of a work's picture at its own size; enlarged, its strokes would be soft."""
+    """What the encoder sees in a work's picture at its own size: enlarged, its strokes would be soft."""
     return stylizer.style(style.thumbnail, style_size=min(style.thumbnail.size)).code
 
 
