@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +41,14 @@ from arbstyle.perception import PerceptualEncoder, PerceptualLoss
 REPOSITORY = Path(__file__).resolve().parent.parent
 ASSETS = REPOSITORY / "arbstyle" / "assets"
 GALLERY = ASSETS / "gallery"
-CODE_RATE = 0.15
+CODE_RATE = 0.04
+CONTENT_WEIGHT = 2.0
+"""Above training's: fitted codes have style to spare, and people miss the subject first."""
+
 PHOTO_SIDE = 224
+WORTH = 0.9
+"""Style loss that a refined code must get below, of that at the start; for less, colours were lost."""
+
 SIDES = 288, 400
 """Height and width that a picture of the gallery is reduced to fit into, either way round."""
 
@@ -121,7 +127,7 @@ def write_code(style: Style, code: Tensor, stylizer: Stylizer, path: Path) -> Pa
 
 
 def refine_gallery(stylizer: Stylizer, folder: str, steps: int, names: Iterable[str]) -> None:
-    """Descend the loss of configs/campaign.yaml in the code of each work, with the networks fixed.
+    """Descend the loss of configs/campaign.yaml, with more content, in each work's code; networks stay fixed.
 
     A code is 256 numbers, so what is learned on two dozen photos holds for others.
     """
@@ -133,33 +139,48 @@ def refine_gallery(stylizer: Stylizer, folder: str, steps: int, names: Iterable[
     for name in names:
         path = gallery_files()[name]
         style = Style.load(path)
-        with bf16():
-            goal = loss.targets(None, from_pil(style.thumbnail))
-        code = seen_code(stylizer, style).clone().requires_grad_()
-        optimizer = torch.optim.Adam([code], lr=CODE_RATE, betas=(0.9, 0.99))
-        seen = []
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = CODE_RATE * (1 - step / steps)
-            turn = step % len(photos)
-            with bf16():
-                painted = stylizer.styler.transformer(photos[turn], stylizer.styler.head(code))
-                terms = loss(painted, replace(goal, content=contents[turn]))
-            optimizer.zero_grad()
-            terms.total.backward()
-            optimizer.step()
-            seen.append((terms.style.item(), terms.content.item()))
-        write_code(style, code.detach(), stylizer, path)
+        code, seen = refined_code(stylizer, style, loss, list(zip(photos, contents, strict=True)), steps)
         first, last = (torch.tensor(part).mean(0).tolist() for part in (seen[:24], seen[-24:]))
+        worth_it = last[0] < WORTH * first[0]
+        write_code(style, code if worth_it else seen_code(stylizer, style), stylizer, path)
+        verdict = "refined" if worth_it else "as the encoder sees it"
         style_loss, content_loss = (f"{old:.2f} to {new:.2f}" for old, new in zip(first, last, strict=True))
-        print(f"{name}: style loss {style_loss}, content loss {content_loss}", flush=True)
+        print(f"{name}: {verdict}; style loss {style_loss}, content loss {content_loss}", flush=True)
+
+
+def refined_code(
+    stylizer: Stylizer,
+    style: Style,
+    loss: PerceptualLoss,
+    photos: Sequence[tuple[Tensor, dict[str, Tensor]]],
+    steps: int,
+) -> tuple[Tensor, list[tuple[float, float]]]:
+    """The code after some steps of Adam, a photo each, and each step's style and content loss."""
+    with bf16():
+        goal = loss.targets(None, from_pil(style.thumbnail))
+    code = seen_code(stylizer, style).clone().requires_grad_()
+    optimizer = torch.optim.Adam([code], lr=CODE_RATE, betas=(0.9, 0.99))
+    losses = []
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = CODE_RATE * (1 - step / steps)
+        photo, content = photos[step % len(photos)]
+        with bf16():
+            painted = stylizer.styler.transformer(photo, stylizer.styler.head(code))
+            terms = loss(painted, replace(goal, content=content))
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        losses.append((terms.style.item(), terms.content.item()))
+    return code.detach(), losses
 
 
 def campaign_loss() -> PerceptualLoss:
     settings = yaml.safe_load((REPOSITORY / "configs" / "campaign.yaml").read_text())["model"]["loss"]
     layers = settings["style_layers"]
     encoder = PerceptualEncoder("vgg19", (*layers, "relu4_1"))
-    chosen = ("content_weight", "style_weight", "tv_weight", "style_statistic", "style_bound")
-    return PerceptualLoss(encoder, {"relu4_1": 1.0}, layers, **{name: settings[name] for name in chosen})
+    chosen = ("style_weight", "tv_weight", "style_statistic", "style_bound")
+    settings = {name: settings[name] for name in chosen}
+    return PerceptualLoss(encoder, {"relu4_1": 1.0}, layers, content_weight=CONTENT_WEIGHT, **settings)
 
 
 def middle(photo: Tensor) -> Tensor:
