@@ -233,7 +233,8 @@ def test_graphs_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("arbstyle.onnx.export.make_graphs", lambda *_: graphs)
     for name in graphs:
         (tmp_path / f"{name}.onnx").write_bytes(b"old")
-    save, written = onnx.save_model, []
+    save = onnx.save_model
+    written: list[Path] = []
 
     def full(graph: Any, path: Path) -> None:
         if len(written) == 2:

@@ -646,15 +646,16 @@ def test_the_style_encoder_runs_once_a_step(
         return describe(self, style)
 
     monkeypatch.setattr(MomentsEncoder, "describe", counted)
-    more = ("--model.loss.identity_weight", "0", "--model.optimization.encoder_only", alone)
+    more: tuple[str, ...] = ("--model.loss.identity_weight", "0", "--model.optimization.encoder_only", alone)
     more += ("--data.validation_pairs", "0", "--model.logging.picture_every", "0", "--trainer.max_steps", "3")
     assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0
     assert sizes == [2, 2, 2]
 
 
 def test_moments_error_is_the_style_loss_of_what_was_predicted():
+    encoder = MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8)
     module = StyleTransferTraining(
-        MomentsEncoder(widths=(4, 8), depths=(1, 2), hidden=16, code_size=8),
+        encoder,
         FastTransformer(8, 8, 1, 1, 4),
         LossSettings(
             content_layers={"relu2_1": 1.0},
@@ -673,7 +674,7 @@ def test_moments_error_is_the_style_loss_of_what_was_predicted():
         for f in (features["relu1_1"], features["relu2_1"])
     )
     targets = module.loss.targets(None, pictures)
-    found = module.moments_head.error(module.styler.style_encoder.describe(pictures), targets)
+    found = module.moments_head.error(encoder.describe(pictures), targets)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
