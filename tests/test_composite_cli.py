@@ -142,3 +142,12 @@ def test_mistakes_are_one_line(
 def test_seamless_needs_a_mask(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["stylize", "below.png", "--style", "above.png", "--seamless", "-o", "out.png"]) == 2
     assert "--mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strength", ["-1", "nan", "inf"])
+def test_a_strength_is_checked_before_the_work(
+    strength: str, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert composite(f"--strength={strength}", "-o", "out.png") == 2
+    assert "expected a strength" in capsys.readouterr().err
+    assert not Path("out.png").exists()

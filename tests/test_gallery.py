@@ -151,6 +151,18 @@ def test_list(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert "needs a photo" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("output", ["photo.png", "link.png"])
+def test_the_photo_is_not_replaced_by_the_sheet(
+    output: str, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    Image.new("RGB", (48, 32), "teal").save("photo.png")
+    Path("link.png").symlink_to("photo.png")
+    before = Path("photo.png").read_bytes()
+    assert main(["styles", "photo.png", "-o", output, "--overwrite", "--size", "32"]) == 2
+    assert "is an input (PHOTO)" in capsys.readouterr().err
+    assert Path("photo.png").read_bytes() == before
+
+
 @pytest.mark.parametrize("device", ["cpu", "torch"])
 def test_sheet(
     device: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

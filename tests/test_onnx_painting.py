@@ -26,6 +26,7 @@ EXAMPLES = REPOSITORY / "examples"
 PHOTO = str(EXAMPLES / "photo-cat.jpg")
 NIGHT = str(EXAMPLES / "painting-night.jpg")
 OZ = str(EXAMPLES / "drawing-oz.jpg")
+BACKENDS = "torch", "onnx"
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 )
 def test_same_picture_as_with_pytorch(folder: Path, options: list[str]):
     assert greatest_difference(painted("torch", PHOTO, *options), painted("onnx", PHOTO, *options)) <= 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**32 + 7, 2**63, -(10**20)])
+def test_any_number_is_a_seed(seed: int, folder: Path):
+    pictures = [painted(each, PHOTO, "--style", NIGHT, "--size", "64", f"--seed={seed}") for each in BACKENDS]
+    assert greatest_difference(*pictures) <= 1
 
 
 def test_style_files(folder: Path):

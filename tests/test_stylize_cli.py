@@ -505,6 +505,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["stylize", CAT, "--style", "oz.png", "--overwrite", "--skip-existing"], "not allowed with"),
     (["stylize", CAT, "--style", "oz.png", "--strip", "3"], "two or more"),
     (["stylize", CAT, "--style", "oz.png", "venice.jpg", "--strip", "1"], "2 or more"),
+    (["stylize", CAT, "--style", "oz.png", "venice.jpg", "--strip", "9" * 20], "1000 at most"),
     (
         ["stylize", CAT, "--style", "oz.png", "--grid", "-o", "photos/cat.jpg", "--overwrite"],
         "is an input",

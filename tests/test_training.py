@@ -386,6 +386,23 @@ def one_complaint(arguments: Sequence[str], capsys: pytest.CaptureFixture) -> st
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("accumulate_grad_batches", "0"),
+        ("log_every_n_steps", "-1"),
+        ("val_check_interval", "0"),
+        ("val_check_interval", "-3"),
+        ("check_val_every_n_epoch", "0"),
+    ],
+)
+def test_intervals_of_nothing(
+    setting: str, value: str, sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    line = one_complaint(command(sets, tmp_path, f"--trainer.{setting}", value), capsys)
+    assert setting in line
+
+
 def test_no_run_replaces_the_results_of_another(
     sets: Path, whole: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
 ):

@@ -133,6 +133,47 @@ def test_the_clip_is_never_replaced(film: Path, capsys: pytest.CaptureFixture[st
     assert "is an input (CLIP) and would be replaced" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("clip", "style", "output", "role"),
+    [
+        ("frames", NIGHT, "frames", "CLIP"),
+        ("frames", NIGHT, "link", "CLIP"),
+        ("frames/*.png", NIGHT, "frames/%06d.png", "CLIP"),
+        ("frames", "style.png", "style.png", "--style"),
+        ("frames", "to-style.png", "style.png", "--style"),
+        ("frames", "styles/000002.png", "styles", "--style"),
+    ],
+)
+def test_no_input_is_replaced_in_any_role(
+    clip: str,
+    style: str,
+    output: str,
+    role: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(
+        ["frames/000001.png", "frames/000002.png", "style.png", "styles/000002.png"]
+    ):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(number, 24, 32)).save(name)
+    Path("link").symlink_to("frames")
+    Path("to-style.png").symlink_to("style.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    assert video(clip, "--style", style, "-o", output, "--overwrite") == 2
+    assert f"is an input ({role}) and would be replaced" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e400", "1e23", "1e-300"])
+def test_rates_that_no_film_has(rate: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    Image.fromarray(picture(0, 24, 32)).save(tmp_path / "0.png")
+    assert video(tmp_path, "--style", NIGHT, f"--rate={rate}", "-o", tmp_path / "out.mp4") == 2
+    assert "expected a --rate from 0.01 to 1000" in capsys.readouterr().err
+
+
 def test_a_missing_library_is_told_with_the_remedy(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

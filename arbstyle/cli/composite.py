@@ -59,7 +59,9 @@ def composite(
     """
     from arbstyle.compositing import read_and_composite
     from arbstyle.images import check_output_path, check_outputs, write_image
+    from arbstyle.painting import check_options
 
+    check_options(painting.strength)
     check_output_path(output)
     roles = {"FOREGROUND": foreground, "BACKGROUND": background, "--mask": mask, "--style": painting.style}
     roles |= {"--model": painting.model}

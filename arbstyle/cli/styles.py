@@ -60,12 +60,13 @@ def _table(known: dict[str, dict[str, str]]) -> str:
 def _paint_sheet(photo: str, output: Path, size: int, overwrite: bool, options: ModelOptions) -> Path:
     from tqdm import tqdm
 
-    from arbstyle.images import check_output_path
+    from arbstyle.images import check_output_path, check_outputs
     from arbstyle.images.encoding import write_array
     from arbstyle.painting.gallery import gallery_files
     from arbstyle.painting.gallery_sheet import gallery_sheet
 
     check_output_path(output)
+    check_outputs([("--output", output)], [("PHOTO", photo), *options.files()])
     if output.exists() and not overwrite:
         raise ArbstyleError(f"'{output}' exists; add --overwrite, or give another -o")
     paint = _painter(photo, size, options)

@@ -15,6 +15,9 @@ from arbstyle.errors import ArbstyleError
 
 MATCHING = ("histogram", "coral")
 
+LONGEST_STRIP = 1000
+"""Steps of a strip; it is held in memory whole."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Painting:
@@ -92,8 +95,10 @@ class ManyPictures:
             raise ArbstyleError(f"{chosen[0]} and {chosen[1]} make different things; give one of them")
         if self.skip_existing and self.overwrite:
             raise ArbstyleError("--overwrite is not allowed with --skip-existing; give one of them")
-        if self.strip is not None and self.strip < 2:
-            raise ArbstyleError(f"expected --strip 2 or more steps, got {self.strip}")
+        if self.strip is not None and not 2 <= self.strip <= LONGEST_STRIP:
+            raise ArbstyleError(
+                f"expected --strip 2 or more steps, {LONGEST_STRIP} at most, got {self.strip}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

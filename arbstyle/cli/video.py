@@ -94,14 +94,15 @@ def video(
     cut = Cut(parse_time(part.start), None if part.end is None else parse_time(part.end), result.sound)
     if cut.end is not None and cut.end <= cut.start:
         raise ArbstyleError(f"--end {part.end} must come after --start {part.start}")
-    if part.rate is not None and part.rate <= 0:
-        raise ArbstyleError(f"expected a --rate above 0, got {part.rate:g}")
+    if part.rate is not None and not 0.01 <= part.rate <= 1000:
+        raise ArbstyleError(f"expected a --rate from 0.01 to 1000 frames a second, got {part.rate:g}")
     target = plan_output(output, result.codec, result.crf)
     rate = None if part.rate is None else Fraction(part.rate).limit_denominator(1001)
     source = open_clip(clip, painting.size, rate)
-    inputs = [("CLIP", clip), *(("--mask", mask) for mask in painting.mask), *machine.files()]
-    check_outputs([("--output", target.path)], inputs)
     names, weights = _choose_styles(style, painting, part, source, cut)
+    roles = {"CLIP": source.files, "--style": names, "--mask": painting.mask}
+    inputs = [(role, str(file)) for role, files in roles.items() for file in files] + machine.files()
+    check_outputs([("--output", path) for path in target.existing()], inputs)
     stylizer = machine.stylizer(machine.precision)
     for name in names:  # a bad one is told before the work
         stylizer.parameters_of(name, painting.style_size)

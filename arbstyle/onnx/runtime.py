@@ -131,7 +131,8 @@ class OnnxStylizer:
     def paint(self, photos: np.ndarray, parameters: np.ndarray, seed: int = 0) -> np.ndarray:
         """Photos N×3×H×W in [0,1] painted by parameters N×P or 1×P."""
         rows = np.broadcast_to(parameters, (len(photos), parameters.shape[1]))
-        inputs = {"photo": photos, "parameters": rows, "seed": np.array([seed])}
+        seeds = np.array([int(seed) & 0xFFFFFFFF], np.int64)  # all that the noise's hash looks at
+        inputs = {"photo": photos, "parameters": rows, "seed": seeds}
         painter = self._painter.result()
         wanted = {each.name: np.ascontiguousarray(inputs[each.name]) for each in painter.get_inputs()}
         return painter.run(["painted"], wanted)[0]

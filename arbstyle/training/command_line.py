@@ -34,6 +34,9 @@ DEFAULT_RUN = Path("runs") / "default"
 
 MAX_SETTINGS = 100_000
 
+INTERVALS = "accumulate_grad_batches", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch"
+"""Settings of the trainer that it divides by without a look."""
+
 IRRELEVANT_WARNINGS = (
     ".*LightningCLI's args parameter.*",
     ".*does not have many workers.*",
@@ -155,11 +158,10 @@ class TrainingCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             # No such accelerator, steps below -1, -1 devices of a CPU, a strategy whose package is not there.
             raise ArbstyleError(f"cannot train with these settings of the trainer: {error}") from error
-        for setting in ("accumulate_grad_batches", "log_every_n_steps"):
-            if getattr(trainer, setting) < 1:
-                raise ArbstyleError(
-                    f"expected trainer.{setting} of at least 1, got {getattr(trainer, setting)}"
-                )
+        for setting in INTERVALS:
+            value = getattr(trainer, setting)
+            if isinstance(value, int | float) and value <= 0:
+                raise ArbstyleError(f"expected trainer.{setting} above 0, got {value}")
         if trainer.precision == "16-true" and trainer.strategy.root_device.type == "cpu":
             raise ArbstyleError(
                 "trainer.precision 16-true needs a GPU, this is a CPU: use bf16-mixed or 32-true"

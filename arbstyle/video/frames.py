@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -85,6 +85,11 @@ class Clip(ABC):
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Every file that is read."""
+        return [self.path]
 
     @abstractmethod
     def frames(self, start: Fraction = Fraction(0), end: Fraction | None = None) -> Iterator[Frame]:

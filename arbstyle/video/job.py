@@ -70,8 +70,8 @@ class VideoJob:
                 it, or it is of another job; or the file cannot hold what is to be copied into it.
         """
         existing = self.output.existing()
-        if existing is not None and not overwrite:
-            raise ArbstyleError(f"'{existing}' exists; add --overwrite to replace it")
+        if existing and not overwrite:
+            raise ArbstyleError(f"'{existing[0]}' exists; add --overwrite to replace it")
         unfinished = self.folder / _RECORD
         if unfinished.exists() and resume:
             self.record = self._read_record(unfinished)

@@ -54,14 +54,17 @@ class Output:
         """The file of one picture."""
         return self.path.with_name(_NUMBER.sub(lambda match: match[0] % number, self.path.name))
 
-    def existing(self) -> Path | None:
-        """What is there already and would be replaced."""
+    def existing(self) -> list[Path]:
+        """What is there already and would be replaced, sorted."""
         if self.kind != "pictures":
-            return self.path if self.path.exists() else None
+            return [self.path] if self.path.exists() else []
         number = re.compile(_NUMBER.sub(r"\\d+", re.escape(self.path.name).replace(r"\%", "%")))
         folder = self.path.parent
-        found = [path for path in folder.iterdir() if number.fullmatch(path.name)] if folder.is_dir() else []
-        return min(found, default=None)
+        return (
+            sorted(path for path in folder.iterdir() if number.fullmatch(path.name))
+            if folder.is_dir()
+            else []
+        )
 
 
 def plan_output(name: str, codec: str | None = None, crf: int | None = None) -> Output:

@@ -110,6 +110,10 @@ class PictureSequence(Clip):
             alpha=first.shape[1] == 4,
         )
 
+    @property
+    def files(self) -> Sequence[Path]:
+        return self._files
+
     def frames(self, start: Fraction = Fraction(0), end: Fraction | None = None) -> Iterator[Frame]:
         for number, file in enumerate(self._files):
             time = number / self.info.rate
