@@ -16,8 +16,8 @@ class ArbstyleError(Exception):
 
 
 def one_line(text: str) -> str:
-    """The words of a text on one line."""
-    return " ".join(text.split())
+    """The words of a text on one line, with escapes for what would steer a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", " ".join(text.split()))
 
 
 def reason_of(error: BaseException, limit: int | None = None) -> str:

@@ -30,6 +30,7 @@ pytest.importorskip("gradio")
 
 from arbstyle import ArbstyleError, Stylizer
 from arbstyle.app.painter import Limits, Painter
+from arbstyle.cli import main
 from arbstyle.networks import ArbitraryStyler, FastTransformer, PooledStatisticsEncoder, save_styler
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -365,3 +366,9 @@ def test_fifty_clients_at_a_time(page, painter):
             assert page.picture(answer[1]).tobytes() == expected
     assert page.process.poll() is None
     assert page.memory("VmHWM") - before < 600
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "65536", "9" * 20])
+def test_a_port_that_no_machine_has(port: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["app", f"--port={port}"]) == 2
+    assert "expected a --port from 1 to 65535" in capsys.readouterr().err

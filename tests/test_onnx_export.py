@@ -36,6 +36,26 @@ SIZES = [(256, 256), (255, 201), (64, 400), (15, 9)]
 """Even, odd, elongated, and smaller than what the transformer takes."""
 
 
+@pytest.mark.parametrize("words", [["-o", "link.safetensors"], ["--onnx", "graphs"]])
+@pytest.mark.parametrize("role", ["MODEL", "--vgg-weights"])
+def test_no_input_is_replaced(
+    words: list[str],
+    role: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.safetensors").write_bytes(b"weights")
+    Path("graphs").mkdir()
+    for link in ("link.safetensors", "graphs/head.onnx"):
+        Path(link).symlink_to(tmp_path / "mine.safetensors")
+    inputs = ["mine.safetensors"] if role == "MODEL" else ["other.ckpt", role, "mine.safetensors"]
+    assert main(["export", *inputs, *words]) == 2
+    assert f"is an input ({role})" in capsys.readouterr().err
+    assert Path("mine.safetensors").read_bytes() == b"weights"
+
+
 @pytest.fixture(scope="module")
 def stylizer() -> Stylizer:
     return Stylizer.from_pretrained(device="cpu", precision="fp32")

@@ -393,6 +393,14 @@ def test_a_style_file_stands_for_its_picture(here, capsys):
     assert Path("cat__model.jpg").is_file()
 
 
+def test_a_styles_name_steers_no_terminal(here, capsys):
+    save = ["style", "save", "oz.png", "--model", "model.safetensors", "-o", "odd.safetensors"]
+    assert main([*save, "--name", "a\nb\x1b]0;c\x07é"]) == 0
+    capsys.readouterr()
+    assert main(["style", "show", "odd.safetensors"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "  name: a b\\x1b]0;c\\x07é"
+
+
 def test_style_save_and_show(here, capsys):
     words = ["oz.png", "--name", "Emerald City", "-o", "emerald.safetensors", "--style-size", "64"]
     assert main(["style", "save", *words, "--model", "model.safetensors"]) == 0

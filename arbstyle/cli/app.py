@@ -40,6 +40,8 @@ def app(
             "expected a concurrency of 1 or more and 0.001 to 100 megapixels, got "
             f"{concurrency} and {megapixels:g}"
         )
+    if port is not None and not 1 <= port <= 65535:
+        raise ArbstyleError(f"expected a --port from 1 to 65535, got {port}")
     limits = Limits(painted_pixels=round(megapixels * 1e6), concurrency=concurrency)
     stylizer = Stylizer.from_pretrained(model, device)
     serve(stylizer, limits, server_name=host, server_port=port, inbrowser=open)

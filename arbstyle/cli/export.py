@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
+GRAPHS = "style", "head", "painter"
+
 
 def export(
     model: str | None = None,
@@ -27,9 +29,14 @@ def export(
         vgg_weights: VGG-19, for models that contain one.
     """
     from arbstyle.errors import ArbstyleError
+    from arbstyle.images import check_outputs
 
     if not (output or onnx):
         raise ArbstyleError("expected what to write: -o FILE for a model file, --onnx FOLDER for ONNX graphs")
+    outputs = [("--output", output)] if output else []
+    outputs += [("--onnx", str(Path(onnx) / f"{name}.onnx")) for name in GRAPHS] if onnx else []
+    inputs = {"MODEL": model, "--vgg-weights": vgg_weights}
+    check_outputs(outputs, [(role, path) for role, path in inputs.items() if path])
     if output:
         _write_model(model, output)
     if onnx:
@@ -38,14 +45,12 @@ def export(
 
 def _write_model(checkpoint: str | None, output: str) -> None:
     from arbstyle.errors import ArbstyleError
-    from arbstyle.images import check_outputs
     from arbstyle.training.checkpoint import export_checkpoint
 
     if not output.endswith(".safetensors"):
         raise ArbstyleError(f"expected an output that ends in .safetensors, got {output}")
     if checkpoint is None:
         raise ArbstyleError("expected a checkpoint to make a model file of")
-    check_outputs([("--output", output)], [("MODEL", checkpoint)])
     print(export_checkpoint(checkpoint, output))
 
 

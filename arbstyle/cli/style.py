@@ -83,7 +83,7 @@ def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None
     """
     import numpy as np
 
-    from arbstyle.errors import ArbstyleError
+    from arbstyle.errors import ArbstyleError, one_line
     from arbstyle.images import check_output_path, check_outputs
     from arbstyle.images.encoding import write_array
     from arbstyle.painting.gallery import gallery_file
@@ -98,7 +98,7 @@ def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None
     if json:
         print(dumps([{"file": path, **style.description()} for path, style in styles.items()], indent=2))
     for path, style in ({} if json else styles).items():
-        facts = [f"{key.replace('_', ' ')}: {value}" for key, value in style.description().items()]
+        facts = [one_line(f"{key.replace('_', ' ')}: {value}") for key, value in style.description().items()]
         print(f"{path}\n  " + "\n  ".join(facts))
     if thumbnail:
         write_array(np.asarray(styles[files[0]].thumbnail).transpose(2, 0, 1), thumbnail)
