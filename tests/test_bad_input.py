@@ -144,6 +144,7 @@ BAD_FLAGS: dict[str, tuple[list[str], str]] = {
     "steps not a number": (["--steps", "many"], "invalid int value"),
     "size zero": (["--size", "0"], "size of 1 or more"),
     "size huge": (["--size", "1000000"], "choose a smaller size"),
+    "size beyond integers": (["--size", "9" * 20], "size of 1048576 pixels at most"),
     "scales zero": (["--scales", "0"], "scales from 1"),
     "scales too many for the layers": (["--scales", "3", "--style-layers", "relu4_1"], "pixels a side"),
     "layer unknown": (["--style-layers", "relu6_1"], "no layer 'relu6_1'"),

@@ -99,6 +99,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ArbstyleError(f"expected {name} of 1 or more, got {value}")
+        if self.size is not None and self.size > 2**20:  # beyond what any memory holds, and then any integer
+            raise ArbstyleError(f"expected a size of {2**20} pixels at most, got {self.size}")
         if not 1 <= self.scales <= 16:
             raise ArbstyleError(f"expected scales from 1 to 16, got {self.scales}")
         for name in ("style_scale", "learning_rate"):
