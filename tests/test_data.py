@@ -899,6 +899,15 @@ def test_reading_a_stream_in_the_background_changes_nothing(
 # --- errors -------------------------------------------------------------------------------------------------
 
 
+def test_a_summary_does_not_name_the_folders_above_a_set(make, content: Path, monkeypatch) -> None:
+    monkeypatch.chdir(content.parent)
+    for source in (str(content), f"{content}/", content.name, f"./{content.name}"):
+        data = make(content=source, validation_content=source, validation_pairs=1)
+        data.setup("fit")
+        summary = data.summary()["content"]
+        assert (summary["source"], summary["validation_source"]) == (content.name, content.name)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -1012,6 +1021,6 @@ def test_yaml_configuration(content: Path, style: Path) -> None:
 def test_summary_is_plain_json(make, content: Path) -> None:
     summary = make(style_augmentation=StyleAugmentation()).summary()
     assert json.loads(json.dumps(summary)) == summary
-    assert summary["content"]["source"] == str(content)
+    assert summary["content"]["source"] == content.name
     assert (summary["content"]["pictures"], summary["style"]["pictures"]) == (12, 9)
     assert summary["validation_pairs"] == 2

@@ -10,6 +10,7 @@ samples training has consumed.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -325,12 +326,12 @@ class StyleTransferData(pl.LightningDataModule):
         }
         described = {
             role: {
-                "source": PRESETS.get(source, source),
+                "source": _shown(PRESETS.get(source, source)),
                 "split": split,
                 "column": pictures.column,
                 "pictures": _size(pictures),
                 "streaming": isinstance(pictures, PictureStream),
-                "validation_source": validation,
+                "validation_source": validation and _shown(validation),
             }
             for role, (source, split, validation, pictures) in sources.items()
         }
@@ -364,6 +365,12 @@ def _without_index(examples: Sequence[tuple[Record, Image.Image]]) -> list[tuple
 
 def _middle(image: Image.Image, size: int) -> Tensor:
     return crop(image, size, size, 0.5, 0.5)
+
+
+def _shown(source: str) -> str:
+    """A source without the folders above it, which are nobody's business in a model that is given away."""
+    ours = os.path.isabs(source) or os.path.exists(source)
+    return os.path.basename(os.path.normpath(source)) if ours else source
 
 
 def _size(pictures: Pictures) -> int | None:
