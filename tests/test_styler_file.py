@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from arbstyle.networks import (
 )
 from arbstyle.networks.model_file import FILE_FORMAT, build_styler, describe_styler
 from arbstyle.networks.state import frozen_prefixes, load_own_state, own_state
+
+PACKAGED = Path(__file__).resolve().parent.parent / "arbstyle" / "assets" / "arbstyle.safetensors"
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
 
@@ -401,3 +405,12 @@ def test_copies_are_whole_and_independent(name: str, duplicate: Callable[[Arbitr
     for parameter in copied.parameters():
         parameter.zero_()
     assert torch.equal(styler(content, style), before)
+
+
+def test_loading_does_not_load_the_compiler():
+    """It takes PyTorch a second; building networks without memory used to need it."""
+    script = (
+        "import sys; from arbstyle.networks import load_styler;"
+        f"load_styler({str(PACKAGED)!r}); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=PACKAGED.parents[2]).returncode == 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, one_line
-from arbstyle.networks.outline import check_architecture, check_shapes
+from arbstyle.networks.outline import check_architecture, check_shapes, shapes_only
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
@@ -184,10 +184,10 @@ def _check_fit(architecture: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
         description = architecture[part]
         if "weights" in description["arguments"] or ":" in description["class"]:
             continue
-        with torch.device("meta"):
+        with shapes_only():
             built[part] = _construct(base, description, None, False)
     if len(built) == 2:
-        with torch.device("meta"):
+        with shapes_only():
             check_shapes(ArbitraryStyler(**built), "", shapes)
     else:
         for part, module in built.items():

@@ -139,7 +139,7 @@ class ConditionalNoise(ConditionalSite):
         return self.channels * self.maps
 
     def neutral(self) -> Tensor:
-        return torch.zeros(self.num_style_parameters)
+        return torch.zeros(self.num_style_parameters, device="cpu")
 
     def forward(self, x: Tensor, noise: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """Add noise.

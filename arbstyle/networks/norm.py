@@ -77,7 +77,7 @@ class ConditionalInstanceNorm2d(ConditionalSite):
         return 2 * self.channels
 
     def neutral(self) -> Tensor:
-        return torch.tensor([1.0, 0.0]).repeat_interleave(self.channels)
+        return torch.tensor([1.0, 0.0], device="cpu").repeat_interleave(self.channels)
 
     def forward(self, x: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """Normalise and restyle.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from arbstyle.networks.state import load_own_state
 
@@ -18,6 +20,25 @@ _COUNTS = ("blocks", "deep_blocks", "depths", "num_styles")
 _MAY_BE_ZERO = ("blocks", "deep_blocks")
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Inside, modules are built without memory for their weights, and without drawing them."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """``normal_`` of a tensor without memory loads PyTorch's compiler, which takes a second."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def check_architecture(architecture: object, shapes: Shapes) -> Mapping[str, Any]:
@@ -69,4 +90,5 @@ def check_shapes(module: nn.Module, prefix: str, shapes: Shapes) -> None:
         ArbstyleError: they belong to another architecture.
     """
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    load_own_state(module, {name: torch.empty(shape, device="meta") for name, shape in own.items()})
+    state = {name: torch.empty(shape, device="meta") for name, shape in own.items()}
+    load_own_state(module.to("meta"), state)
