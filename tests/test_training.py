@@ -11,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from filelock import FileLock
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load_file
-from torch.optim.swa_utils import AveragedModel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
@@ -351,7 +352,7 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
     quiet: None,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    original = AveragedModel.update_parameters
+    original = WarmAverage.update_parameters
     steps = iter(range(1, 99))
 
     def signalled(*args: Any) -> None:
@@ -360,7 +361,7 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
         original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(AveragedModel, "update_parameters", signalled)
+        patch.setattr(WarmAverage, "update_parameters", signalled)
         assert main(command(sets, tmp_path)) == code
     assert checkpoint(tmp_path)["global_step"] == 5
     assert main(command(sets, tmp_path, "--ckpt_path", "last")) == 0
@@ -498,12 +499,14 @@ def infinite_slope(self: StyleTransferTraining, content: torch.Tensor) -> torch.
     return (0 * weight).sum().sqrt() if self.trainer.global_step == 5 else weight.new_zeros(())
 
 
+@pytest.mark.parametrize("logged_every", [2, 1000])
 @pytest.mark.parametrize(
     ("broken", "message"), [(not_a_number, "the loss is nan"), (infinite_slope, "the gradient's norm is nan")]
 )
 def test_stops_where_the_loss_is_not_finite(
     broken: Callable[..., torch.Tensor],
     message: str,
+    logged_every: int,
     sets: Path,
     tmp_path: Path,
     quiet: None,
@@ -511,7 +514,7 @@ def test_stops_where_the_loss_is_not_finite(
     capsys: pytest.CaptureFixture,
 ):
     monkeypatch.setattr(StyleTransferTraining, "_identity_error", broken)
-    assert main(command(sets, tmp_path)) == 2
+    assert main(command(sets, tmp_path, "--trainer.log_every_n_steps", str(logged_every))) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f"arbstyle: error: {message} at step 5, on ")
     assert line.count(".png") == 4, "two pairs of files"
@@ -519,6 +522,100 @@ def test_stops_where_the_loss_is_not_finite(
     assert str(tmp_path / "checkpoints") in line
     assert saved["global_step"] == 3, "the good checkpoint is still there"
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
+UNWATCHED = [
+    *("--trainer.log_every_n_steps", "1000", "--trainer.val_check_interval", "1000"),
+    *("--checkpoint.every_steps", "1000", "--model.logging.picture_every", "0"),
+]
+"""Nothing that looks at a number before the end."""
+
+
+@pytest.mark.parametrize("broken", [not_a_number, infinite_slope])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_what_is_not_finite_is_not_averaged_and_no_model_is_written(
+    optimizer: str,
+    broken: Callable[..., torch.Tensor],
+    sets: Path,
+    tmp_path: Path,
+    quiet: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    modules: list[StyleTransferTraining] = []
+    monkeypatch.setattr(
+        StyleTransferTraining, "on_train_start", lambda self: modules.append(self), raising=True
+    )
+    monkeypatch.setattr(StyleTransferTraining, "_identity_error", broken)
+    assert main(command(sets, tmp_path, *UNWATCHED, "--model.optimization.optimizer", optimizer)) == 2
+    assert " at step 5, on " in capsys.readouterr().err
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+    [module] = modules
+    assert module.global_step > 5, "nothing looked earlier"
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+    states = [each for state in module.trainer.optimizers[0].state.values() for each in state.values()]
+    assert all(torch.as_tensor(each).isfinite().all() for each in states)
+
+
+def test_sigterm_saves_nothing_that_is_not_finite(
+    sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def terminated(self: Checkpoints, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", terminated)
+    monkeypatch.setattr(StyleTransferTraining, "_identity_error", not_a_number)
+    assert main(command(sets, tmp_path, *UNWATCHED)) == 2
+    assert "the loss is nan at step 5" in capsys.readouterr().err
+    assert not list((tmp_path / "checkpoints").glob("*.ckpt"))
+
+
+class ReadNumbers(TorchDispatchMode):
+    """Counts the numbers that Python reads from tensors: on a GPU, each read waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            frames = [each for each in traceback.extract_stack() if "_python_dispatch" not in each.filename]
+            # Adam counts its steps on the CPU, whatever the device.
+            if not any(each.filename.endswith(os.path.join("optim", "adam.py")) for each in frames):
+                self.where.append(f"{frames[-2].filename}:{frames[-2].lineno}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("overlay", [None, "moments.yaml"])
+def test_a_plain_step_waits_for_no_number(
+    overlay: str | None,
+    optimizer: str,
+    sets: Path,
+    tmp_path: Path,
+    quiet: None,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    mode = ReadNumbers()
+    start, end = StyleTransferTraining.on_train_batch_start, Checkpoints.on_train_batch_end
+
+    def begin(self: StyleTransferTraining, *arguments: Any) -> None:
+        start(self, *arguments)
+        if self.global_step == 3:  # an epoch begins
+            mode.__enter__()
+
+    def finish(self: Checkpoints, trainer: Any, *arguments: Any) -> None:
+        end(self, trainer, *arguments)
+        if trainer.global_step == 5:
+            mode.__exit__(None, None, None)
+
+    monkeypatch.setattr(StyleTransferTraining, "on_train_batch_start", begin)
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", finish)
+    options = [*UNWATCHED, "--model.optimization.optimizer", optimizer]
+    assert main(command(sets, tmp_path, *options, overlay=overlay)) == 0
+    assert mode.where == []
 
 
 # --- optimisation -------------------------------------------------------------------------------
@@ -535,14 +632,19 @@ def test_learning_rate_factor():
 
 
 def test_average_weighs_recent_steps_more():
-    values = [3.0, -1.0, 4.0, 1.5]
-    averaged = [torch.tensor([2.0])]
-    expected = 2.0
-    for step, value in enumerate(values, start=1):
-        WarmAverage(0.25)(averaged, [torch.tensor([value])], torch.tensor(step))
-        decay = min(0.25, (1 + step) / (10 + step))
+    model = torch.nn.Linear(1, 1)
+    average = WarmAverage(model, 0.25)
+    expected = 0.0
+    for step, value in enumerate([2.0, 3.0, -1.0, 4.0, 1.5]):
+        torch.nn.init.constant_(model.weight, value)
+        if step == 3:  # as after a checkpoint
+            average.load_state_dict(average.state_dict())
+        average.update_parameters(model)
+        decay = min(0.25, (1 + step) / (10 + step)) if step else 0
         expected = decay * expected + (1 - decay) * value
-    assert averaged[0].item() == pytest.approx(expected)
+    weight = average.state_dict()["module.weight"]
+    assert weight.item() == pytest.approx(expected)
+    assert average.n_averaged == 5
 
 
 def test_no_averaging(sets: Path, tmp_path: Path, quiet: None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,9 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.networks import AdaINTransformer, TransformerNetwork
 from arbstyle.training.data import StyleTransferData
 from arbstyle.training.settings import LossSettings
+
+Pairs = list[tuple[str, str]]
+"""Content and style file names."""
 
 
 def check_adain_target(transformer: TransformerNetwork, loss: LossSettings) -> None:
@@ -59,42 +64,81 @@ class NotFinite:
 
     Attributes:
         what: such as ``loss is nan``.
+        step: the optimiser's, in which it came up.
         pairs: content and style file names of the batch, or batches, it is from.
     """
 
     what: str
-    pairs: list[tuple[str, str]]
+    step: int
+    pairs: Pairs
 
 
-class UncheckedLosses:
-    """The losses since the last optimiser step, and the pictures they are of.
+@dataclass(frozen=True)
+class _Step:
+    number: int
+    values: Tensor
+    """The losses of the batches, and then the gradient's norm, if that counts."""
+    pairs: list[Pairs]
 
-    All are looked at together once a step, since each look waits for the device.
+
+class FiniteWatch:
+    """Whether losses and gradients are finite: asked at every step, read now and then.
+
+    Reading waits for the device, asking does not: the answers stay there until :meth:`what_is_not_finite`.
     """
 
+    most_unread = 100
+    """Steps after which the answers should be read in any case."""
+
     def __init__(self) -> None:
-        self._losses: list[tuple[Tensor, list[tuple[str, str]]]] = []
+        self._batches: list[tuple[Tensor, Pairs]] = []
+        self._steps: list[_Step] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._losses)
+    @property
+    def is_within_a_step(self) -> bool:
+        """Whether there were batches since the last step's end."""
+        return bool(self._batches)
 
-    def add(self, loss: Tensor, pairs: list[tuple[str, str]]) -> None:
+    @property
+    def is_full(self) -> bool:
+        return len(self._steps) >= self.most_unread
+
+    def add(self, loss: Tensor, pairs: Pairs) -> None:
         """Note a batch's loss, a scalar."""
-        self._losses.append((loss.detach(), pairs))
+        self._batches.append((loss.detach(), pairs))
 
-    def what_is_not_finite(self, gradient_norm: Tensor | None) -> NotFinite | None:
-        """The first loss that is not finite, or else the gradient's norm; forgets all if everything is."""
-        losses = torch.stack([loss for loss, _ in self._losses])
-        values = (
-            losses
-            if gradient_norm is None
-            else torch.cat([losses, gradient_norm.detach().to(losses).view(1)])
-        )
-        if bool(torch.isfinite(values).all()):
-            self._losses.clear()
+    def end_step(self, number: int, gradients: Sequence[Tensor], norm: Tensor | None) -> None:
+        """Set a step's gradients to 0, in place and on their device, if it has a number that is not finite.
+
+        So nothing wrong gets into weights, the optimiser's state or an average before the answer is read.
+
+        Args:
+            number: of the step.
+            gradients: all of them.
+            norm: theirs, if it counts.
+        """
+        values = torch.stack([loss for loss, _ in self._batches])
+        if norm is not None:
+            values = torch.cat([values, norm.detach().to(values).view(1)])
+        self._steps.append(_Step(number, values, [pairs for _, pairs in self._batches]))
+        self._batches.clear()
+        is_wrong = values.isfinite().all().logical_not()
+        for gradient in gradients:
+            gradient.masked_fill_(is_wrong.to(gradient.device), 0)
+
+    def what_is_not_finite(self) -> NotFinite | None:
+        """The first number of the steps since the last reading; forgets them if everything is finite."""
+        if not self._steps:
             return None
-        for loss, pairs in self._losses:
-            if not torch.isfinite(loss):
-                return NotFinite(f"loss is {float(loss)}", pairs)
-        everything = [pair for _, pairs in self._losses for pair in pairs]
-        return NotFinite(f"gradient's norm is {float(values[-1])}", everything)
+        values = torch.cat([step.values for step in self._steps]).cpu()
+        sizes = [len(step.values) for step in self._steps]
+        for step, own in zip(self._steps, values.split(sizes), strict=True):
+            for place, value in enumerate(own.tolist()):
+                if math.isfinite(value):
+                    continue
+                if place < len(step.pairs):
+                    return NotFinite(f"loss is {value}", step.number, step.pairs[place])
+                everything = [pair for pairs in step.pairs for pair in pairs]
+                return NotFinite(f"gradient's norm is {value}", step.number, everything)
+        self._steps.clear()
+        return None

@@ -14,7 +14,6 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 import arbstyle
 from arbstyle.devices import available_bytes
@@ -37,7 +36,7 @@ from arbstyle.perception import (
 from arbstyle.perception.cached_targets import CachedTargets
 from arbstyle.training.batches import StyleBatch
 from arbstyle.training.callbacks import Checkpoints, Speed, logging_interval
-from arbstyle.training.checks import UncheckedLosses, check_adain_target, check_bank
+from arbstyle.training.checks import FiniteWatch, check_adain_target, check_bank
 from arbstyle.training.data import StyleTransferData
 from arbstyle.training.grids import picture_grid
 from arbstyle.training.loggers import log_picture
@@ -86,8 +85,8 @@ class StyleTransferTraining(pl.LightningModule):
             self._start_from(start.model, loss.vgg_weights, start.new_styles_only)
         if optimization.encoder_only:
             self._freeze_all_but_descriptions()
-        average = AveragedModel(self.styler, multi_avg_fn=WarmAverage(optimization.average_decay))
-        self.average: AveragedModel = average.requires_grad_(False)
+        average = WarmAverage(self.styler, optimization.average_decay)
+        self.average: WarmAverage = average.requires_grad_(False)
         self.loss: PerceptualLoss = build_loss(loss)
         self.moments_head: MomentsHead | None = (
             MomentsHead(style_encoder, self.loss) if loss.moments_weight else None
@@ -95,7 +94,7 @@ class StyleTransferTraining(pl.LightningModule):
         self.training_targets: Callable[..., Targets] = (
             CachedTargets(self.loss, available_bytes) if loss.cache_targets else self.loss.targets
         )
-        self._unchecked = UncheckedLosses()
+        self._watch = FiniteWatch()
         self._random_state: dict[str, Any] | None = None
 
     def _freeze_all_but_descriptions(self) -> None:
@@ -170,7 +169,7 @@ class StyleTransferTraining(pl.LightningModule):
             targets = self.training_targets(None, batch.style)
             _, description = self._encode(self.styler, batch)
             total = self.loss_settings.moments_weight * self._moments_error(description, targets)
-        self._unchecked.add(total, batch.names)
+        self._watch.add(total, batch.names)
         if self._logs_this_step():
             self.log("train/total", total)
         return total
@@ -299,25 +298,34 @@ class StyleTransferTraining(pl.LightningModule):
             encoder.prepare([data.style_examples().to(next(self.styler.transformer.parameters()))])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        gradients = [p.grad for p in self.styler.parameters() if p.grad is not None]
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        gradients = [each.grad for each in parameters if each.grad is not None]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        self._stop_unless_finite(norm)
+        # In float16 the gradient scaler skips steps whose gradient is not finite.
+        ignored = self.trainer.precision == "16-mixed"
+        self._watch.end_step(self.trainer.global_step, gradients, None if ignored else norm)
+        if self._logs_this_step() or self._watch.is_full:
+            self._stop_unless_finite()
         if self._logs_this_step():
             self.log("train/gradient_norm", norm)
             self.log("train/learning_rate", optimizer.param_groups[-1]["lr"])
 
-    def _stop_unless_finite(self, gradient_norm: Tensor) -> None:
-        """Stop before anything that is not finite reaches the weights, and so a checkpoint."""
-        # In float16 the gradient scaler skips steps whose gradient is not finite.
-        ignored = self.trainer.precision == "16-mixed"
-        wrong = self._unchecked.what_is_not_finite(None if ignored else gradient_norm)
+    def on_validation_start(self) -> None:
+        self._stop_unless_finite()
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_unless_finite()  # before a model is exported
+
+    def _stop_unless_finite(self) -> None:
+        """Stop if a loss or gradient was not finite; waits for the device."""
+        wrong = self._watch.what_is_not_finite()
         if wrong is None:
             return
         checkpoints = self.trainer.checkpoint_callback
         written = checkpoints.last_written if isinstance(checkpoints, Checkpoints) else None
         pairs = ", ".join(f"{content} + {style}" for content, style in wrong.pairs)
         raise ArbstyleError(
-            f"the {wrong.what} at step {self.trainer.global_step}, on {pairs}; the last good checkpoint is "
+            f"the {wrong.what} at step {wrong.step}, on {pairs}; the last good checkpoint is "
             f"{written or self.trainer.ckpt_path or 'none yet'}: resume from it with a lower learning rate "
             "or trainer.gradient_clip_val"
         )
@@ -329,6 +337,7 @@ class StyleTransferTraining(pl.LightningModule):
     # --- checkpoints ----------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._stop_unless_finite()
         checkpoint["state_dict"] = own_state(self)
         checkpoint["architecture"] = describe_styler(self.styler)
         checkpoint["information"] = self.information()
@@ -388,8 +397,8 @@ class StyleTransferTraining(pl.LightningModule):
         return (self.trainer.global_step + 1) % logging_interval(self.trainer) == 0
 
     def on_train_batch_end(self, outputs: Any, batch: StyleBatch, batch_index: int) -> None:
-        # Nothing is unchecked right after an optimiser step; more batches may be needed for one.
-        if self._unchecked or not self.logging.picture_every or not self.trainer.is_global_zero:
+        # More batches may be needed for an optimiser step.
+        if self._watch.is_within_a_step or not self.logging.picture_every or not self.trainer.is_global_zero:
             return
         if self.trainer.global_step % self.logging.picture_every == 0:
             self._log_pictures(batch)

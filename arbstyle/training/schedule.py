@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from arbstyle.training.settings import OptimizationSettings
-
-Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 def learning_rate_factor(step: int, settings: OptimizationSettings, total_steps: float = math.inf) -> float:
@@ -29,12 +29,35 @@ def learning_rate_factor(step: int, settings: OptimizationSettings, total_steps:
     return rise
 
 
-class WarmAverage:
-    """Exponential moving average whose memory grows with the steps taken, up to its decay."""
+class WarmAverage(AveragedModel):
+    """Exponential moving average of a module whose memory grows with the steps taken, up to its decay.
 
-    def __init__(self, decay: float) -> None:
+    PyTorch's own asks the device for the number of steps at each of them, and waits for the answer.
+
+    Args:
+        module: copied.
+        decay: what is left of the average at a step, once it is warm, from 0 to 1.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__(module)
         self.decay = decay
+        self._steps: int | None = None
 
-    def __call__(self, averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
-        decay = min(self.decay, (1 + float(steps)) / (10 + float(steps)))
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move towards the module's parameters, and take over its buffers."""
+        if self._steps is None:  # at the beginning, and after loading
+            self._steps = int(self.n_averaged)
+        decay = min(self.decay, (1 + self._steps) / (10 + self._steps)) if self._steps else 0.0
+        averaged: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(averaged, current, 1 - decay)
+        for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+        self._steps += 1
+        self.n_averaged.fill_(self._steps)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._steps = None
