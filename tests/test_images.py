@@ -1159,3 +1159,31 @@ def test_bytes_are_kept_and_written_as_they_are(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "clear.png"))[..., :3], values)
     clear = images.read_picture(tmp_path / "clear.png", background=None, keep_bytes=True)
     assert clear.pixels.dtype == torch.float32, "what is transparent may have to be composited"
+
+
+# --- pictures from strangers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({}, (60, 120)), ({"size": 40}, (40, 80)), ({"size": 90}, (60, 120)), ({"pixels": 1800}, (30, 60))],
+)
+def test_an_upload_is_as_large_as_it_may_be(
+    tmp_path: Path, limits: dict[str, int], expected: tuple[int, int]
+):
+    Image.new("RGB", (120, 60), "red").save(tmp_path / "upload.png")
+    picture = images.read_upload(str(tmp_path / "upload.png"), **limits)
+    assert tuple(picture.shape) == (1, 3, *expected)
+    assert torch.equal(picture[0, :, 5, 5], torch.tensor([1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "reason"),
+    [((64, 64), "PPM", "no picture of"), ((200, 20), "PNG", "too narrow"), ((15, 15), "PNG", "16 pixels")],
+)
+def test_an_upload_is_refused(tmp_path: Path, size: tuple[int, int], kind: str, reason: str):
+    path = tmp_path / "upload"
+    Image.new("RGB", size).save(path, kind)
+    with pytest.raises(ArbstyleError, match=reason) as caught:
+        images.read_upload(str(path))
+    assert str(tmp_path) not in str(caught.value)

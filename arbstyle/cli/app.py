@@ -26,7 +26,6 @@ def app(
         megapixels: of a painted picture at most.
         open: show the page in the browser.
     """
-    from arbstyle.app.painter import Limits
     from arbstyle.errors import ArbstyleError
     from arbstyle.painting import Stylizer
 
@@ -42,6 +41,6 @@ def app(
         )
     if port is not None and not 1 <= port <= 65535:
         raise ArbstyleError(f"expected a --port from 1 to 65535, got {port}")
-    limits = Limits(painted_pixels=round(megapixels * 1e6), concurrency=concurrency)
     stylizer = Stylizer.from_pretrained(model, device)
-    serve(stylizer, limits, server_name=host, server_port=port, inbrowser=open)
+    limits = {"pixels": round(megapixels * 1e6), "concurrency": concurrency}
+    serve(stylizer, **limits, server_name=host, server_port=port, inbrowser=open)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from arbstyle.images.resizing import fit_into, reduced, resize, resize_with_alpha, shrink
     from arbstyle.images.sheet import contact_sheet
     from arbstyle.images.sizes import MAX_PIXELS, style_view
+    from arbstyle.images.uploads import read_upload, restrict_pillow
     from arbstyle.images.writing import to_pil, write_image
 
 _HOMES = {  # name → module of this package
@@ -59,9 +60,11 @@ _HOMES = {  # name → module of this package
     "read_image": "reading",
     "read_picture": "reading",
     "read_style": "reading",
+    "read_upload": "uploads",
     "reduced": "resizing",
     "resize": "resizing",
     "resize_with_alpha": "resizing",
+    "restrict_pillow": "uploads",
     "shrink": "resizing",
     "style_view": "sizes",
     "to_pil": "writing",
@@ -96,9 +99,11 @@ __all__ = [
     "read_image",
     "read_picture",
     "read_style",
+    "read_upload",
     "reduced",
     "resize",
     "resize_with_alpha",
+    "restrict_pillow",
     "shrink",
     "style_view",
     "to_pil",
