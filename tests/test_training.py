@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks import (
+    ArbitraryStyler,
     FastTransformer,
     MomentsEncoder,
     NormalizationNetwork,
@@ -41,6 +42,7 @@ from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.grids import picture_grid
 from arbstyle.training.loggers import ForgivingWandbLogger, default_loggers
 from arbstyle.training.module import StyleTransferTraining
+from arbstyle.training.objective import Objective
 from arbstyle.training.schedule import WarmAverage, learning_rate_factor
 from arbstyle.training.settings import LossSettings, OptimizationSettings
 
@@ -371,13 +373,13 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
 def test_control_c_twice_leaves_the_last_checkpoint(
     sets: Path, tmp_path: Path, quiet: None, monkeypatch: pytest.MonkeyPatch
 ):
-    def twice(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
-        if self.trainer.global_step == 4:
+    def twice(self: Objective, styler: ArbitraryStyler, photos: torch.Tensor, step: int) -> torch.Tensor:
+        if step == 4:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-        return content.new_zeros(())
+        return photos.new_zeros(())
 
-    monkeypatch.setattr(StyleTransferTraining, "_identity_error", twice)
+    monkeypatch.setattr(Objective, "identity_error", twice)
     assert main(command(sets, tmp_path)) == 130
     assert checkpoint(tmp_path)["global_step"] == 3
 
@@ -490,13 +492,13 @@ def test_resuming_with_another_optimizer_is_refused(
     assert "trained with model.optimizer muon, the configuration says adam" in line
 
 
-def not_a_number(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
-    return content.new_tensor(math.nan if self.trainer.global_step == 5 else 0.0)
+def not_a_number(self: Objective, styler: ArbitraryStyler, photos: torch.Tensor, step: int) -> torch.Tensor:
+    return photos.new_tensor(math.nan if step == 5 else 0.0)
 
 
-def infinite_slope(self: StyleTransferTraining, content: torch.Tensor) -> torch.Tensor:
-    weight = next(self.styler.parameters())
-    return (0 * weight).sum().sqrt() if self.trainer.global_step == 5 else weight.new_zeros(())
+def infinite_slope(self: Objective, styler: ArbitraryStyler, photos: torch.Tensor, step: int) -> torch.Tensor:
+    weight = next(styler.parameters())
+    return (0 * weight).sum().sqrt() if step == 5 else weight.new_zeros(())
 
 
 @pytest.mark.parametrize("logged_every", [2, 1000])
@@ -513,7 +515,7 @@ def test_stops_where_the_loss_is_not_finite(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ):
-    monkeypatch.setattr(StyleTransferTraining, "_identity_error", broken)
+    monkeypatch.setattr(Objective, "identity_error", broken)
     assert main(command(sets, tmp_path, "--trainer.log_every_n_steps", str(logged_every))) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f"arbstyle: error: {message} at step 5, on ")

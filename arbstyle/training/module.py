@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -15,25 +11,15 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-import arbstyle
-from arbstyle.devices import available_bytes
 from arbstyle.errors import ArbstyleError
-from arbstyle.networks.growing import extend_bank, graft
-from arbstyle.networks.model_file import describe_styler, is_described_by, load_styler
+from arbstyle.networks.model_file import describe_styler
 from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
 from arbstyle.networks.transformers.base import TransformerNetwork
-from arbstyle.networks.transformers.drafts import half_size, mix_draft
-from arbstyle.perception import (
-    LossTerms,
-    PerceptualLoss,
-    Targets,
-    psnr,
-)
-from arbstyle.perception.cached_targets import CachedTargets
+from arbstyle.perception import LossTerms, PerceptualLoss, psnr
 from arbstyle.training.batches import StyleBatch
 from arbstyle.training.callbacks import Checkpoints, Speed, logging_interval
 from arbstyle.training.checks import FiniteWatch, check_adain_target, check_bank
@@ -41,10 +27,13 @@ from arbstyle.training.data import StyleTransferData
 from arbstyle.training.grids import picture_grid
 from arbstyle.training.loggers import log_picture
 from arbstyle.training.loss import MomentsHead, build_loss
-from arbstyle.training.machine import git_revision, random_state, set_random_state
+from arbstyle.training.machine import random_state, set_random_state
+from arbstyle.training.objective import Objective
 from arbstyle.training.optimizers import build_scheduler, parameter_groups, use_rates
+from arbstyle.training.resuming import check_resumable, information, state_of
 from arbstyle.training.schedule import WarmAverage
 from arbstyle.training.settings import LoggingSettings, LossSettings, OptimizationSettings, StartSettings
+from arbstyle.training.start import start_from_model, train_descriptions_only
 
 logger = logging.getLogger(__name__)
 
@@ -79,42 +68,21 @@ class StyleTransferTraining(pl.LightningModule):
         self.optimization = optimization
         self.logging = logging
         self.styler: ArbitraryStyler = ArbitraryStyler(style_encoder, transformer)
-        self.first_style = 0
         self.is_started: bool = start.model is not None
-        if start.model is not None:
-            self._start_from(start.model, loss.vgg_weights, start.new_styles_only)
+        self.first_style: int = start_from_model(self.styler, start, loss.vgg_weights)
         if optimization.encoder_only:
-            self._freeze_all_but_descriptions()
+            train_descriptions_only(self.styler)
         average = WarmAverage(self.styler, optimization.average_decay)
         self.average: WarmAverage = average.requires_grad_(False)
         self.loss: PerceptualLoss = build_loss(loss)
         self.moments_head: MomentsHead | None = (
             MomentsHead(style_encoder, self.loss) if loss.moments_weight else None
         )
-        self.training_targets: Callable[..., Targets] = (
-            CachedTargets(self.loss, available_bytes) if loss.cache_targets else self.loss.targets
+        self.objective = Objective(
+            self.loss, self.moments_head, loss, self.first_style, optimization.draft_every
         )
         self._watch = FiniteWatch()
         self._random_state: dict[str, Any] | None = None
-
-    def _freeze_all_but_descriptions(self) -> None:
-        """What gets no gradient, several processes would wait for."""
-        self.styler.requires_grad_(False)
-        self.styler.style_encoder.requires_grad_(True)
-        if isinstance(self.styler.style_encoder, MomentsEncoder):
-            self.styler.style_encoder.to_code.requires_grad_(False)
-
-    def _start_from(self, path: str, vgg_weights: str | None, new_styles_only: bool) -> None:
-        trained, _ = load_styler(path, vgg_weights)
-        self.first_style = extend_bank(trained, self.styler) if new_styles_only else 0
-        if describe_styler(trained) == describe_styler(self.styler) or new_styles_only:
-            load_own_state(self.styler, own_state(trained))
-        else:
-            graft(trained, self.styler)
-        if new_styles_only:
-            self.styler.requires_grad_(False)
-            for row in list(self.styler.head.parameters())[self.first_style :]:
-                row.requires_grad_(True)
 
     @property
     def trained_styler(self) -> ArbitraryStyler:
@@ -166,100 +134,44 @@ class StyleTransferTraining(pl.LightningModule):
         if not self.optimization.encoder_only:
             total = self._train_painting(batch)
         else:
-            targets = self.training_targets(None, batch.style)
-            _, description = self._encode(self.styler, batch)
-            total = self.loss_settings.moments_weight * self._moments_error(description, targets)
+            targets = self.objective.training_targets(None, batch.style)
+            _, description = self.objective.encode(self.styler, batch)
+            total = self.loss_settings.moments_weight * self.objective.moments_error(description, targets)
         self._watch.add(total, batch.names)
         if self._logs_this_step():
             self.log("train/total", total)
         return total
 
     def _train_painting(self, batch: StyleBatch) -> Tensor:
-        content = batch.content.contiguous(memory_format=torch.channels_last)
-        code, description = self._encode(self.styler, batch)
-        _, targets, terms = self._paint_and_judge(self.styler, content, code, batch)
-        identity = self._identity_error(content)
-        moments = self._moments_error(description, targets)
+        step = self.trainer.global_step
+        code, description = self.objective.encode(self.styler, batch)
+        judged = self.objective.judge_painting(self.styler, code, batch, step)
+        identity = self.objective.identity_error(self.styler, batch.content, step)
+        moments = self.objective.moments_error(description, judged.targets)
         if self._logs_this_step():
-            self._log_terms("train", terms)
+            self._log_terms("train", judged.terms)
             self.log("train/identity", identity)
             self.log("train/moments", moments)
         return (
-            terms.total
+            judged.terms.total
             + self.loss_settings.identity_weight * identity
             + self.loss_settings.moments_weight * moments
         )
 
-    def _encode(self, styler: ArbitraryStyler, batch: StyleBatch) -> tuple[Tensor, Tensor | None]:
-        """Codes of a batch's styles, and the descriptions that the head of moments reads, if there is one."""
-        encoder = styler.style_encoder
-        if self.moments_head is None or not isinstance(encoder, MomentsEncoder):
-            return styler.encode(self._style_input(batch)), None
-        description = encoder.describe(batch.style)
-        return encoder.code_of(description), description
-
-    def _paint_and_judge(
-        self, styler: ArbitraryStyler, content: Tensor, code: Tensor, batch: StyleBatch
-    ) -> tuple[Tensor, Targets, LossTerms]:
-        style = batch.style.contiguous(memory_format=torch.channels_last)
-        parameters = styler.parameters_of(code)
-        if self.loss_settings.content_target == "adain" and isinstance(styler.transformer, AdaINTransformer):
-            # The target is what the decoder gets: the photo goes through VGG once, not three times.
-            restyled = styler.transformer.adain(content, parameters)
-            painted = styler.transformer.decode(restyled)
-            targets = replace(
-                self.loss.targets(None, style),
-                content=dict.fromkeys(self.loss.content_layers, restyled.detach()),
-            )
-        else:
-            seed = self._noise_seed(styler)
-            start = self._with_draft(content, parameters, seed) if styler.training else content
-            painted = styler.transformer(start, parameters, seed=seed)
-            make_targets = self.training_targets if styler.training else self.loss.targets
-            targets = make_targets(content, style)
-        return painted, targets, self.loss(painted, targets)
-
-    def _moments_error(self, description: Tensor | None, targets: Targets) -> Tensor:
-        if self.moments_head is None or description is None:
-            return torch.zeros((), device=self.device)
-        return self.moments_head.error(description, targets)
-
-    def _style_input(self, batch: StyleBatch) -> Tensor:
-        if self.styler.style_encoder.takes_index:
-            return batch.style_index + self.first_style
-        return batch.style
-
-    def _identity_error(self, content: Tensor) -> Tensor:
-        if not self.loss_settings.identity_weight or self.styler.style_encoder.takes_index:
-            return content.new_zeros(())
-        some = content[: math.ceil(len(content) / 8)]
-        same = self.styler(some, some, seed=self._noise_seed(self.styler))
-        return (same - some).square().mean()
-
-    @torch.no_grad()
-    def _with_draft(self, content: Tensor, parameters: Tensor, seed: int) -> Tensor:
-        """Photos to repaint: at some steps, mixed with a draft."""
-        if not self.optimization.draft_every or self.trainer.global_step % self.optimization.draft_every:
-            return content
-        return mix_draft(content, self.styler.transformer(half_size(content), parameters, seed))
-
-    def _noise_seed(self, styler: ArbitraryStyler) -> int:
-        """Another noise every step of training; always the same where results are compared."""
-        return self.trainer.global_step if styler.training else 0
-
     def validation_step(self, batch: StyleBatch, batch_index: int) -> None:
         styler = self.trained_styler
-        code, description = self._encode(styler, batch)
+        code, description = self.objective.encode(styler, batch)
         if self.optimization.encoder_only:
-            error = self._moments_error(description, self.loss.targets(None, batch.style))
+            error = self.objective.moments_error(description, self.loss.targets(None, batch.style))
             self.log("val/total", error, batch_size=len(batch.style), prog_bar=True)
             return
-        painted, _, terms = self._paint_and_judge(styler, batch.content, code, batch)
-        self._log_terms("val", terms, batch_size=len(painted))
-        self.log("val/total", terms.total, batch_size=len(painted), prog_bar=True)
+        terms = self.objective.judge_painting(styler, code, batch, self.trainer.global_step).terms
+        size = len(batch.content)
+        self._log_terms("val", terms, batch_size=size)
+        self.log("val/total", terms.total, batch_size=size, prog_bar=True)
         if not styler.style_encoder.takes_index:
             same = styler(batch.content, batch.content)
-            self.log("val/identity_psnr", psnr(same, batch.content).mean(), batch_size=len(painted))
+            self.log("val/identity_psnr", psnr(same, batch.content).mean(), batch_size=size)
 
     def on_train_end(self) -> None:
         data = getattr(self.trainer, "datamodule", None)
@@ -345,44 +257,21 @@ class StyleTransferTraining(pl.LightningModule):
         checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        here, there = describe_styler(self.styler), checkpoint["architecture"]
-        if not is_described_by(self.styler, there):
-            raise ArbstyleError(
-                "the checkpoint is of another architecture than the configuration's: use the config it was "
-                f"trained with (checkpoint {json.dumps(there)}, configuration {json.dumps(here)})"
-            )
-        optimizer = checkpoint.get("optimizer", "adam")
-        if optimizer != self.optimization.optimizer:
-            raise ArbstyleError(
-                f"the checkpoint was trained with model.optimizer {optimizer}, the configuration says "
-                f"{self.optimization.optimizer}: give the checkpoint's, or begin a new run from its weights "
-                "('arbstyle export', then model.start.model)"
-            )
-        load_own_state(self, _with_new_names(checkpoint["state_dict"]))
+        check_resumable(checkpoint, self.styler, self.optimization.optimizer)
+        load_own_state(self, state_of(checkpoint))
         self._random_state = checkpoint.get("random_state")
 
     def information(self) -> dict[str, Any]:
         """What a model file should say of its making: versions, data, steps and settings."""
         data = getattr(self.trainer, "datamodule", None)
-        styles = getattr(data, "style_names", []) if self.styler.style_encoder.takes_index else []
-        return {
-            "version": arbstyle.__version__,
-            "revision": git_revision(),
-            "steps": self.trainer.global_step,
-            "data": data.summary() if isinstance(data, StyleTransferData) else None,
-            "styles": styles,
-            "optimizer": self.optimization.optimizer,
-            "loss": {
-                "content": self.loss.content_layers,
-                "style": self.loss.style_layers,
-                "content_weight": self.loss.content_weight,
-                "style_weight": self.loss.style_weight,
-                "tv_weight": self.loss.tv_weight,
-                "identity_weight": self.loss_settings.identity_weight,
-                "statistic": self.loss.style_statistic,
-                "style_bound": self.loss.style_bound,
-            },
-        }
+        return information(
+            self.styler,
+            self.loss,
+            data=data if isinstance(data, StyleTransferData) else None,
+            steps=self.trainer.global_step,
+            optimizer=self.optimization.optimizer,
+            identity_weight=self.loss_settings.identity_weight,
+        )
 
     # --- logging --------------------------------------------------------------------------------
 
@@ -413,11 +302,6 @@ class StyleTransferTraining(pl.LightningModule):
         styler = self.trained_styler.eval()  # Lightning sets training mode on all modules
         folder, step = self.trainer.default_root_dir, self.trainer.global_step
         for name, pictures in grids.items():
-            inputs = self._style_input(pictures)[:4]
+            inputs = self.objective.style_input(styler, pictures)[:4]
             grid = picture_grid(styler, pictures.content[:4], pictures.style[:4], inputs)
             log_picture(self.loggers, folder, name, grid.float().cpu(), step)
-
-
-def _with_new_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of a checkpoint, earlier ones included."""
-    return {key.replace("moments_reader.", "moments_head."): value for key, value in state.items()}
