@@ -548,7 +548,7 @@ def test_what_is_not_finite_is_not_averaged_and_no_model_is_written(
     monkeypatch.setattr(
         StyleTransferTraining, "on_train_start", lambda self: modules.append(self), raising=True
     )
-    monkeypatch.setattr(StyleTransferTraining, "_identity_error", broken)
+    monkeypatch.setattr(Objective, "identity_error", broken)
     assert main(command(sets, tmp_path, *UNWATCHED, "--model.optimization.optimizer", optimizer)) == 2
     assert " at step 5, on " in capsys.readouterr().err
     assert not (tmp_path / "model.safetensors").exists()
@@ -568,7 +568,7 @@ def test_sigterm_saves_nothing_that_is_not_finite(
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", terminated)
-    monkeypatch.setattr(StyleTransferTraining, "_identity_error", not_a_number)
+    monkeypatch.setattr(Objective, "identity_error", not_a_number)
     assert main(command(sets, tmp_path, *UNWATCHED)) == 2
     assert "the loss is nan at step 5" in capsys.readouterr().err
     assert not list((tmp_path / "checkpoints").glob("*.ckpt"))
