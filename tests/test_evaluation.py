@@ -23,6 +23,7 @@ from arbstyle import evaluation as protocol
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation import evaluate, text_table, write_report
+from arbstyle.evaluation.pairs import all_pairs, spread_pairs
 from arbstyle.evaluation.results import LAYERS, MEASURES, Row, Summary
 from arbstyle.images import read_image, write_image
 from arbstyle.networks import (
@@ -179,6 +180,27 @@ def test_subsets_are_the_first_by_name(folders, encoder):
     assert [pair.name for pair in evaluation.pairs] == ["bridge__ink", "bridge__oil"]
 
 
+def test_a_number_of_pairs_is_spread_over_photos_and_styles_and_grows(folders, encoder):
+    content, style, report = folders
+    options = {"methods": [Mix()], "size": SIZE, "encoder": encoder}
+    two, three = (
+        {pair.name for pair in evaluate(content, style, report, pairs=number, **options).pairs}
+        for number in (2, 3)
+    )
+    assert (len(two), len(three)) == (2, 3)
+    assert two < three
+    with pytest.raises(ArbstyleError, match="at least one pair"):
+        evaluate(content, style, report, pairs=0, **options)
+
+
+def test_spread_pairs_of_a_large_cross_take_in_most_photos_and_styles():
+    crossed = all_pairs([Path(f"c{n}.png") for n in range(20)], [Path(f"s{n}.png") for n in range(40)])
+    chosen = spread_pairs(crossed, 100)
+    assert len({pair.content for pair in chosen}) == 20
+    assert len({pair.style for pair in chosen}) > 30
+    assert spread_pairs(crossed, 1000) == crossed
+
+
 # --- methods ------------------------------------------------------------------------------------
 
 
@@ -203,6 +225,39 @@ def test_a_models_picture_is_the_stylizers(folders, encoder, model):
     written = read_image(report / "pictures" / "stylize" / "dog__oil.png")
     # Two roundings to 8 bits lie between: the photo's, which the network may amplify, and the picture's.
     torch.testing.assert_close(written, expected, rtol=0, atol=4 / 255)
+
+
+def test_options_of_a_method_are_the_stylizers(folders, encoder, model):
+    content, style, report = folders
+    name = f"stylize@{model}:stroke=2:strength=0.5"
+    evaluation = evaluate(
+        content, style, report, methods=[name], contents=1, styles=1, size=96, encoder=encoder
+    )
+    assert evaluation.summaries[0].description == "painting of tiny, stroke 2, strength 0.5"
+    photo, painting = (
+        read_image(path, size=96).mul(255).round().div(255)  # as every method sees them
+        for path in (content / "bridge.png", style / "ink.png")
+    )
+    expected = Stylizer.from_pretrained(model).stylize(photo, painting, stroke=2, strength=0.5)
+    (written,) = (report / "pictures").glob("*/bridge__ink.png")
+    torch.testing.assert_close(read_image(written), expected, rtol=0, atol=1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("stylize:brush=2", "got 'brush=2'"),
+        ("stylize:stroke=wide", "got 'stroke=wide'"),
+        ("stylize:stroke=3", "strokes 1, 2, 4"),
+        ("stylize:strength=-1", "strength from 0"),
+        ("stylise", "a method is"),
+    ],
+)
+def test_a_method_that_means_nothing_is_refused_before_anything_is_painted(folders, encoder, method, message):
+    content, style, report = folders
+    with pytest.raises(ArbstyleError, match=message):
+        evaluate(content, style, report, methods=[method], size=SIZE, encoder=encoder)
+    assert not list(report.rglob("*.png"))
 
 
 def test_another_model_under_the_same_name_is_run_again(folders, encoder, model):

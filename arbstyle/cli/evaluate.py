@@ -21,6 +21,7 @@ def evaluate(
     size: Annotated[int, "PIXELS"] = 512,
     contents: int | None = None,
     styles: int | None = None,
+    pairs: int | None = None,
     votes: Annotated[Sequence[Path], "FILE"] = (),
     options: ModelOptions,
 ) -> int:
@@ -32,13 +33,14 @@ def evaluate(
         output: report folder: results.csv, results.json, index.html, preference.html, pictures/; takes up an
             earlier run in it.
         methods: comma-separated: 'stylize' (the packaged model, or --model), 'stylize@FILE' (another
-            model), 'optimize:N' (Gatys' optimisation from the photo, N loss evaluations); default: stylize,
-            or none where --outputs is given.
+            model), either with options (stylize:stroke=2:strength=0.8), 'optimize:N' (Gatys' optimisation
+            from the photo, N loss evaluations); default: stylize, or none where --outputs is given.
         against: the method that the others are compared with, pair by pair; default: the first.
         outputs: another system's pictures: a folder of {content}__{style}.png (file names without suffix).
         size: short side at which all is shown and measured.
         contents: only the first N photos by name.
         styles: only the first N styles by name.
+        pairs: only N pairs, spread over all photos and styles, the same ones every time.
         votes: only score votes that people saved from preference.html of the report folder.
     """
     from arbstyle.errors import ArbstyleError
@@ -64,6 +66,7 @@ def evaluate(
             size=size,
             contents=contents,
             styles=styles,
+            pairs=pairs,
             vgg_weights=options.vgg_weights,
             model=options.model,
             device=options.device,

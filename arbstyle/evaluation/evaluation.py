@@ -43,7 +43,7 @@ from arbstyle.evaluation.methods import (
     file_name,
     named_method,
 )
-from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name
+from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name, spread_pairs
 from arbstyle.evaluation.results import (
     LAYERS,
     MIN_SIZE,
@@ -94,6 +94,7 @@ def evaluate(
     size: int = 512,
     contents: int | None = None,
     styles: int | None = None,
+    pairs: int | None = None,
     vgg_weights: str | Path | None = None,
     model: str | Path | None = None,
     device: str | torch.device = "auto",
@@ -107,13 +108,14 @@ def evaluate(
         style: folder of style pictures.
         output: report folder; made if need be, taken up if it holds rows of an earlier run.
         methods: `stylize` (the model in `model`, else the packaged one), `stylize@FILE` (another model),
-            `optimize:N` (Gatys' optimisation from the photo with N loss evaluations), or a `Method` of
-            your own.
+            either with options as in `stylize:stroke=2:strength=0.8`, `optimize:N` (Gatys' optimisation
+            from the photo with N loss evaluations), or a `Method` of your own.
         outputs: other systems' pictures: name → folder of `{content}__{style}.png`.
         reference: name of the method that the paired differences are taken from; default: the first.
         size: short side in pixels at which everything is shown and measured.
         contents: only the first so many photos by name.
         styles: only the first so many styles by name.
+        pairs: only so many pairs, spread over all photos and styles; see `spread_pairs`.
         vgg_weights: of the measuring network and of `optimize:N` (see `PerceptualEncoder`).
         model: model file of the method `stylize`.
         device: where networks run; `auto` takes a GPU where there is one.
@@ -127,14 +129,15 @@ def evaluate(
         raise ArbstyleError(
             f"pictures of at least {MIN_SIZE} pixels can be measured, got size {size}: raise it"
         )
-    pairs = all_pairs(
+    crossed = all_pairs(
         pictures_by_name(content, contents, "photos"), pictures_by_name(style, styles, "styles")
     )
+    chosen = crossed if pairs is None else spread_pairs(crossed, pairs)
     folder = _report_folder(Path(output))
     device = choose_device(device)
     compared = [
         *(named_method(text, model, vgg_weights, device) for text in methods),
-        *(OutputFolder(name, Path(path), pairs) for name, path in (outputs or {}).items()),
+        *(OutputFolder(name, Path(path), chosen) for name, path in (outputs or {}).items()),
         PhotoCopy(),
         StyleCopy(),
     ]
@@ -145,7 +148,7 @@ def evaluate(
             f"the method to compare with is one of {', '.join(method.name for method in compared)}, "
             f"got '{reference}': correct it"
         )
-    _require_separate_files(compared, pairs, folder, {"--model": model, "--vgg-weights": vgg_weights})
+    _require_separate_files(compared, chosen, folder, {"--model": model, "--vgg-weights": vgg_weights})
     encoder = (encoder or PerceptualEncoder("vgg19", LAYERS, weights=vgg_weights)).to(device)
 
     examiner = Examiner(encoder, size)
@@ -154,7 +157,7 @@ def evaluate(
         table = ResultsTable(folder / RESULTS)
         for number, method in enumerate(compared, start=1):
             title = f"{method.name} ({number}/{len(compared)})"
-            for pair in tqdm(pairs, desc=title, unit="pair", disable=None if progress else True):
+            for pair in tqdm(chosen, desc=title, unit="pair", disable=None if progress else True):
                 row, done = _finished_row(method, pair, folder, examiner, table)
                 rows.append(row)
                 work[done] += 1
@@ -162,7 +165,7 @@ def evaluate(
 
     return Evaluation(
         folder=folder,
-        pairs=pairs,
+        pairs=chosen,
         methods=compared,
         rows=rows,
         measures=examiner.available,
@@ -173,8 +176,8 @@ def evaluate(
         work=dict(work),
         settings={
             "size": size,
-            "contents": {pair.content.stem: digest(pair.content) for pair in pairs},
-            "styles": {pair.style.stem: digest(pair.style) for pair in pairs},
+            "contents": {pair.content.stem: digest(pair.content) for pair in chosen},
+            "styles": {pair.style.stem: digest(pair.style) for pair in chosen},
             "encoder": examiner.encoder_digest,
             "measuring code": examiner.code_digest,
             "bootstrap seed": 0,

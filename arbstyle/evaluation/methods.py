@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from arbstyle.evaluation.pairs import Pair
 from arbstyle.images import read_image, resize
 from arbstyle.optimization import Settings, optimize
 from arbstyle.painting import Style, Stylizer
-from arbstyle.painting.options import style_size_for
+from arbstyle.painting.options import check_options, style_size_for
 
 MAX_ASPECT_ERROR = 0.02
 """Networks with strides round sizes; a picture further off shows something else than the photo."""
@@ -140,12 +140,15 @@ class GeneratingMethod(WrittenMethod):
 
 
 class FeedForward(GeneratingMethod):
-    """A trained model, in one pass."""
+    """A trained model, in one pass; ``options`` are those of `Stylizer.stylize`."""
 
-    def __init__(self, name: str, stylizer: Stylizer) -> None:
+    def __init__(self, name: str, stylizer: Stylizer, **options: Any) -> None:
         self.name = name
-        self.description = f"one forward pass of {stylizer.name}"
+        chosen = ", ".join(f"{option} {value}" for option, value in options.items())
+        passes = "one forward pass" if options.get("stroke", 1) == 1 else "painting"
+        self.description = f"{passes} of {stylizer.name}" + (f", {chosen}" if chosen else "")
         self._stylizer = stylizer
+        self._options = options
 
     encodes_style = True
 
@@ -155,13 +158,14 @@ class FeedForward(GeneratingMethod):
             "precision": str(self._stylizer.dtype),
             "version": __version__,
             "code": digest_of_code("painting", "networks", "perception", "images"),
+            **self._options,
         }
 
     def prepare(self, content: Tensor, style: Tensor) -> Style:
         return self._stylizer.style(style, style_size=style_size_for(content))
 
     def stylize(self, content: Tensor, style: Style) -> Tensor:
-        return self._stylizer.stylize(content, style)
+        return self._stylizer.stylize(content, style, **self._options)
 
 
 class Optimization(GeneratingMethod):
@@ -190,23 +194,47 @@ class Optimization(GeneratingMethod):
         return result.image
 
 
+FORWARD = re.compile(r"stylize(@(?P<file>.+?))?(?P<options>(:\w+=[^:=]*)*)")
+OPTIONS: dict[str, Callable[[str], Any]] = {"strength": float, "stroke": int, "keep_colors": str, "seed": int}
+"""Of a feed-forward method, as a command line may name them."""
+
+
 def named_method(
     text: str | Method, model: str | Path | None, vgg_weights: str | Path | None, device: torch.device
 ) -> Method:
     """The method that a command line names; see `evaluate`."""
     if isinstance(text, Method):
         return text
+    forward = FORWARD.fullmatch(text)
+    if forward:
+        options = _painting_options(text, forward["options"])
+        stylizer = Stylizer.from_pretrained(forward["file"] or model, device, weights=vgg_weights)
+        return FeedForward(text, stylizer, **options)
     kind, _, argument = text.partition(":")
-    if text == "stylize" or (text.startswith("stylize@") and text != "stylize@"):
-        path = text.removeprefix("stylize").removeprefix("@") or model
-        return FeedForward(text, Stylizer.from_pretrained(path, device, weights=vgg_weights))
     if kind == "optimize" and argument.isdecimal() and int(argument) > 0:
         settings = Settings(steps=int(argument), init="content", vgg_weights=vgg_weights, device=str(device))
         return Optimization(text, settings)
     raise ArbstyleError(
-        "a method is 'stylize', 'stylize@MODEL_FILE' or 'optimize:EVALUATIONS' (such as optimize:100), "
-        f"got '{text}': correct it, or add another system's pictures with --outputs NAME=FOLDER"
+        "a method is 'stylize', 'stylize@MODEL_FILE', either with options (such as stylize:stroke=2), or "
+        f"'optimize:EVALUATIONS' (such as optimize:100), got '{text}': correct it, or add another system's "
+        "pictures with --outputs NAME=FOLDER"
     )
+
+
+def _painting_options(method: str, text: str) -> dict[str, Any]:
+    """``:stroke=2:strength=0.7`` to options of `Stylizer.stylize`."""
+    options: dict[str, Any] = {}
+    for word in filter(None, text.split(":")):
+        name, _, value = word.partition("=")
+        try:
+            options[name] = OPTIONS[name](value)
+        except (KeyError, ValueError):
+            raise ArbstyleError(
+                f"the options of a method are {', '.join(OPTIONS)} with a value each, got '{word}' in "
+                f"'{method}': write for example stylize:stroke=2:strength=0.8"
+            ) from None
+    check_options(**{name: value for name, value in options.items() if name != "seed"})
+    return options
 
 
 def file_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -39,6 +40,19 @@ def all_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
                 f"would both be called '{pair.name}': rename one of the four"
             )
     return list(pairs.values())
+
+
+def spread_pairs(pairs: Sequence[Pair], number: int) -> list[Pair]:
+    """So many of the pairs, drawn over all photos and styles: the same ones every time, more hold fewer.
+
+    Raises:
+        ArbstyleError: fewer than one pair.
+    """
+    if number < 1:
+        raise ArbstyleError(f"at least one pair is needed, got {number}: raise it")
+    order = list(range(len(pairs)))
+    random.Random(0).shuffle(order)
+    return [pairs[index] for index in sorted(order[:number])]
 
 
 def pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[Path]:
