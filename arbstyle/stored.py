@@ -27,6 +27,10 @@ MAX_JSON = 1 << 20
 MAX_DEPTH = 16
 """Lists and objects in one another."""
 FLOATS = ("F16", "BF16", "F32", "F64")
+LARGEST_WEIGHT = 65504.0
+"""Of a network: what half precision holds, in which models are kept."""
+LARGEST_OF_A_STYLE = 10_000.0
+"""In a style's code or parameters. Pictures give some 30 at most; far beyond, all is painted white."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ def _encoded(tensors: dict[str, Any], metadata: dict[str, str] | None) -> bytes:
     from safetensors.torch import save
 
     return save(tensors, metadata)
+
+
+def are_within(numbers: Any, largest: float) -> bool:
+    """Whether all numbers of a tensor or an array are finite and no larger than this, either way."""
+    return bool((abs(numbers) <= largest).all())  # NaN is no larger and no smaller
 
 
 def read_json(text: str, longest: int = MAX_JSON) -> Any:

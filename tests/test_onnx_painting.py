@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,23 @@ def test_the_example_without_arbstyle(folder: Path, strength: str):
     subprocess.run(command, check=True)
     wanted = painted("torch", PHOTO, "--style", NIGHT, "--strength", strength)
     assert greatest_difference(Image.open("out.png"), wanted) <= 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_forged_style_of_the_right_model_is_refused(
+    backend: str, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    known = StyleContents.load(ASSETS / "gallery" / "woodcut.style.safetensors")
+    forged: dict[str, dict[str, Any]] = {
+        "a short code": {"code": np.ones((1, 3), np.float32), "parameters": None},
+        "few parameters": {"parameters": np.ones((1, 3), np.float32)},
+        "a huge code": {"code": np.full_like(known.code, 1e30), "parameters": None},
+    }
+    for name, changes in forged.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("arbstyle.painting.style_contents.LARGEST_OF_A_STYLE", np.inf)
+            replace(known, **changes).save(f"{name}.safetensors")
+        command = ["stylize", PHOTO, "--size", "32", "--style", f"{name}.safetensors", "-o", "a.png"]
+        assert main([*command, "--backend", backend]) == 2
+        assert "numbers" in capsys.readouterr().err
+        assert not Path("a.png").exists()

@@ -198,7 +198,7 @@ def test_a_filter_that_never_fires_is_capped_and_counted(
     two_calibration_pictures: list[Path], weights_file: Callable[..., Path], tmp_path: Path
 ):
     state = load_file(weights_file("vgg19"))
-    state["features.0.bias"][7] = -1e6
+    state["features.0.bias"][7] = -6e4
     save_file(state, tmp_path / "dead.safetensors")
     encoder = PerceptualEncoder("vgg19", ["relu1_1"], weights=tmp_path / "dead.safetensors")
     assert encoder.capped_filters["conv1_1"] == 1

@@ -204,6 +204,31 @@ def test_models_hold_finite_numbers(number: float, model: Path, tmp_path: Path):
         load_styler(model)
 
 
+def test_models_hold_no_huge_numbers(model: Path):
+    """In half precision, in which we write them, there are none; in single precision there are."""
+    from safetensors import safe_open
+
+    with safe_open(model, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    tensors["head.bias"][0] = 1e30
+    save_file(tensors, model, metadata)
+    with pytest.raises(ArbstyleError, match=r"'head\.bias'.* too large"):
+        load_styler(model)
+
+
+def test_what_is_not_finite_is_not_painted():
+    from arbstyle import Stylizer
+
+    styler = small_styler()
+    assert isinstance(styler.head, nn.Linear)
+    torch.nn.init.constant_(styler.head.bias, float("nan"))
+    stylizer = Stylizer(styler, device="cpu", precision="fp32")
+    for dtype in (torch.float32, torch.uint8):
+        with pytest.raises(ArbstyleError, match="not finite"):
+            stylizer.stylize(torch.ones(1, 3, 16, 16, dtype=dtype), torch.rand(1, 3, 16, 16))
+
+
 def test_weights_too_large_for_half_precision_are_not_saved(tmp_path: Path):
     styler = small_styler()
     assert isinstance(styler.head, nn.Linear)
@@ -238,6 +263,8 @@ def test_a_style_of_the_right_form_is_read(style: Path):
         ("code", torch.ones(1, 7, dtype=torch.int32)),
         ("code", torch.full((1, 7), float("nan"))),
         ("parameters", torch.full((1, 9), float("inf"))),
+        ("code", torch.full((1, 7), 1e30)),
+        ("parameters", torch.full((1, 9), -20_000.0)),
         ("thumbnail", torch.ones(3)),
         ("thumbnail", torch.ones(3, dtype=torch.uint8)),
     ],
@@ -246,6 +273,13 @@ def test_styles_of_another_form_are_refused(name: str, tensor: Tensor, style: Pa
     rewrite_style(style, name, tensor)
     with pytest.raises(ArbstyleError, match="not a readable style file"):
         StyleContents.load(style)
+
+
+def test_numbers_that_would_not_be_read_are_not_written(tmp_path: Path):
+    style = Style("a", torch.full((1, 7), 1e30), None, "0" * 16, "m", Image.new("RGB", (8, 6)))
+    with pytest.raises(ArbstyleError, match="up to 10000"):
+        style.save(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_huge_thumbnail_is_not_decoded(style: Path):
@@ -270,7 +304,13 @@ def test_a_forged_style_of_the_right_model_is_refused():
 
     stylizer = Stylizer(small_styler(), device="cpu", precision="fp32")
     photo = torch.rand(1, 3, 16, 16)
-    for code, parameters in ((torch.ones(1, 8), None), (torch.ones(1, 7), torch.ones(1, 9))):
+    size = stylizer.styler.transformer.num_style_parameters
+    for code, parameters in (
+        (torch.ones(1, 8), None),
+        (torch.ones(1, 7), torch.ones(1, 9)),
+        (torch.full((1, 7), 1e30), None),
+        (torch.ones(1, 7), torch.full((1, size), float("nan"))),
+    ):
         style = Style("a", code, parameters, stylizer.fingerprint, "m", Image.new("RGB", (1, 1)))
         with pytest.raises(ArbstyleError, match="numbers"):
             stylizer(photo, style)

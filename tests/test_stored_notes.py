@@ -111,9 +111,10 @@ def test_forged_tables_of_styles(tmp_path: Path):
         forged += forged_json(json.loads(kept)) if name == "styles.json" else []
         assert escapes(lambda _: StyleTable.load(tmp_path), tmp_path / name, forged) == []
         (tmp_path / name).write_bytes(kept)
-    np.save(tmp_path / "styles.npy", np.array([{}, {}], object), allow_pickle=True)
-    with pytest.raises(ArbstyleError, match="delete that folder"):
-        StyleTable.load(tmp_path)
+    for table in (np.array([{}, {}], object), np.full((2, 3), 1e30, np.float32)):
+        np.save(tmp_path / "styles.npy", table, allow_pickle=True)
+        with pytest.raises(ArbstyleError, match="delete that folder"):
+            StyleTable.load(tmp_path)
 
 
 # --- votes ----------------------------------------------------------------------------------------

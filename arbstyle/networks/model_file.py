@@ -18,7 +18,15 @@ from arbstyle.networks.state import load_own_state, own_state
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.base import TransformerNetwork
-from arbstyle.stored import FLOATS, StoredTensors, open_tensors, read_json_object, write_tensors
+from arbstyle.stored import (
+    FLOATS,
+    LARGEST_WEIGHT,
+    StoredTensors,
+    are_within,
+    open_tensors,
+    read_json_object,
+    write_tensors,
+)
 
 FILE_FORMAT = "arbstyle-styler-1"
 
@@ -195,7 +203,7 @@ def _check_fit(architecture: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
 
 
 def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    broken = next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
+    broken = next((name for name, value in state.items() if not are_within(value, LARGEST_WEIGHT)), None)
     if broken is not None:
         raise ArbstyleError(
             f"the weights '{broken}' for {path} are not finite numbers (or too large for half precision): "

@@ -19,8 +19,8 @@ from arbstyle.images.arrays import LUMA, as_float_array, as_image, read_array, r
 from arbstyle.images.sizes import style_view, target_size
 from arbstyle.onnx.storage import header_hash
 from arbstyle.painting.gallery import gallery_file
-from arbstyle.painting.options import STYLE_SIZE, style_size_for
-from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, check_model
+from arbstyle.painting.options import NOT_FINITE, STYLE_SIZE, style_size_for
+from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, check_model, check_numbers
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -129,13 +129,20 @@ class OnnxStylizer:
         return np.rint(painted * 255).astype(np.uint8) if photo.dtype == np.uint8 else painted
 
     def paint(self, photos: np.ndarray, parameters: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Photos N×3×H×W in [0,1] painted by parameters N×P or 1×P."""
+        """Photos N×3×H×W in [0,1] painted by parameters N×P or 1×P.
+
+        Raises:
+            ArbstyleError: painted numbers that are not finite.
+        """
         rows = np.broadcast_to(parameters, (len(photos), parameters.shape[1]))
         seeds = np.array([int(seed) & 0xFFFFFFFF], np.int64)  # all that the noise's hash looks at
         inputs = {"photo": photos, "parameters": rows, "seed": seeds}
         painter = self._painter.result()
         wanted = {each.name: np.ascontiguousarray(inputs[each.name]) for each in painter.get_inputs()}
-        return painter.run(["painted"], wanted)[0]
+        painted = painter.run(["painted"], wanted)[0]
+        if not np.isfinite(painted).all():
+            raise ArbstyleError(NOT_FINITE)
+        return painted
 
     def parameters_of(self, style: str | os.PathLike[str], style_size: int = 512) -> np.ndarray:
         """The painter's parameters of a style picture or style file, 1×P; kept for the next time."""
@@ -187,7 +194,9 @@ class OnnxStylizer:
         if not isinstance(style, StyleContents):
             return self._encode(resize_array(style, style_view(style.shape[1], style.shape[2], style_size)))
         if style.parameters is not None:
+            check_numbers(style, style.parameters, _width(self._painter.result(), "parameters"))
             return style.parameters
+        check_numbers(style, style.code, _width(self._head, "code"))
         return self._head.run(["parameters"], {"code": style.code})[0]
 
     def _encode(self, picture: np.ndarray) -> np.ndarray:
@@ -234,6 +243,11 @@ class OnnxStylizer:
         """Whether the weights that a graph names are a file in its folder, and those it was made for."""
         path = self.folder / weights
         return Path(weights).name == weights and path.is_file() and header_hash(path) == header
+
+
+def _width(graph: InferenceSession, name: str) -> int:
+    """Columns of an input of a graph, N×K."""
+    return next(each.shape[1] for each in graph.get_inputs() if each.name == name)
 
 
 def _shares(styles: int, weights: Sequence[float] | None) -> list[np.float32]:

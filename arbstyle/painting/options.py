@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal, get_args
 
 from arbstyle.errors import ArbstyleError
@@ -20,8 +19,17 @@ STYLE_SIZE = 512
 STYLE_SIZES = 256, 2048
 """What it is kept within where a photo does: a style is seen best at the size of what is painted."""
 
+LARGEST_STRENGTH = 100.0
+"""Beyond, whatever is painted is white."""
+
 STROKES = 1, 2, 4
 """How many times wider than the model's own the strokes can be."""
+
+
+NOT_FINITE = (
+    "this model paints numbers that are not finite in this style; choose --strength 1 or less, or get the "
+    "model and the style anew"
+)
 
 
 class StrengthWarning(UserWarning):
@@ -42,7 +50,7 @@ def check_options(
     stroke: int = 1,
 ) -> None:
     """Raise an ArbstyleError for an option of :meth:`Stylizer.stylize` that is out of its range."""
-    if not 0 <= strength < math.inf:
+    if not 0 <= strength <= LARGEST_STRENGTH:
         raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
     if keep_colors not in KEEP_COLORS:
         raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")

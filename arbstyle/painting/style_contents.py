@@ -7,14 +7,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.files import check_output_path
-from arbstyle.stored import StoredTensors, open_tensors, read_json_object, write_tensors
+from arbstyle.stored import (
+    LARGEST_OF_A_STYLE,
+    StoredTensors,
+    are_within,
+    open_tensors,
+    read_json_object,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from arbstyle.painting.style_file import Style
@@ -54,7 +61,8 @@ class StyleContents:
         """Write as safetensors, whole or not at all.
 
         Raises:
-            ArbstyleError: the name does not end in ``.safetensors``, or the folder cannot be written.
+            ArbstyleError: the name does not end in ``.safetensors``, the folder cannot be written, or the
+                style holds numbers that :meth:`load` would refuse.
         """
         path = check_output_path(path, (".safetensors",))
         encoded = io.BytesIO()
@@ -70,6 +78,11 @@ class StyleContents:
             "style": json.dumps({"name": self.name, "model": self.model, "model_name": self.model_name}),
             "about": json.dumps(dict(self.about)),
         }
+        try:
+            for name in arrays.keys() - {"thumbnail"}:
+                _check_numbers(name, arrays[name])
+        except ValueError as error:
+            raise ArbstyleError(f"the style '{self.name}' can't be kept: {error}") from error
         write_tensors(path, arrays, metadata)
         return path
 
@@ -109,14 +122,18 @@ class StyleContents:
 
 
 def _row(file: StoredTensors, name: str) -> np.ndarray:
-    """1×K finite numbers."""
+    """1×K numbers of a size that styles have."""
     shape, dtype = file.shapes[name], file.dtypes[name]
     if len(shape) != 2 or shape[0] != 1 or not 1 <= shape[1] <= _MAX_NUMBERS or dtype != "F32":
         raise ValueError(f"expected '{name}' as F32 of 1×K, got {dtype} of {'×'.join(map(str, shape))}")
     row: np.ndarray = file.read(name)
-    if not np.isfinite(row).all():
-        raise ValueError(f"expected finite numbers in '{name}'")
+    _check_numbers(name, row)
     return row
+
+
+def _check_numbers(name: str, row: np.ndarray) -> None:
+    if not are_within(row, LARGEST_OF_A_STYLE):
+        raise ValueError(f"expected finite numbers up to {LARGEST_OF_A_STYLE:g} in '{name}'")
 
 
 def _thumbnail(file: StoredTensors) -> Image.Image:
@@ -130,6 +147,20 @@ def _thumbnail(file: StoredTensors) -> Image.Image:
         return picture.convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever they come across
         raise ValueError(f"expected a thumbnail of at most {_MAX_SIDE} pixels a side: {error}") from error
+
+
+def check_numbers(style: StyleContents | Style, row: Any, size: int) -> None:
+    """Raise an ArbstyleError if a style's code or parameters, 1×K, are not those of a model that takes K.
+
+    Args:
+        row: a tensor or an array.
+        size: K.
+    """
+    if row.shape != (1, size) or not are_within(row, LARGEST_OF_A_STYLE):
+        raise ArbstyleError(
+            f"the style '{style.name}' should hold {size} numbers for this model, none beyond "
+            f"{LARGEST_OF_A_STYLE:g}, and holds {row.shape[-1]}; save it again with 'arbstyle style save'"
+        )
 
 
 def check_model(style: StyleContents | Style, fingerprint: str, name: str) -> None:

@@ -17,7 +17,7 @@ from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.colors import match_coral, match_histogram
 from arbstyle.painting.gallery import gallery_file
 from arbstyle.painting.options import KeepColors
-from arbstyle.painting.style_contents import check_model
+from arbstyle.painting.style_contents import check_model, check_numbers
 from arbstyle.painting.style_file import Style, fingerprint
 
 StyleLike = PictureLike | int | Style
@@ -112,17 +112,13 @@ class StyleReader:
         """The same style.
 
         Raises:
-            ArbstyleError: it is of another model.
+            ArbstyleError: it is of another model, or holds no such numbers.
         """
         check_model(style, self.fingerprint, self.model_name)
         used, size = style.parameters, self.styler.transformer.num_style_parameters
         if used is None:
             used, size = style.code, self.styler.style_encoder.code_size
-        if used.shape != (1, size):
-            raise ArbstyleError(
-                f"the style '{style.name}' should hold {size} numbers for this model, not {used.numel()}; "
-                "save it again with 'arbstyle style save'"
-            )
+        check_numbers(style, used, size)
         return style
 
     def _encode(self, picture: Tensor) -> Tensor:
@@ -143,6 +139,8 @@ class StyleReader:
                 f"this model knows {encoder.code_size} styles by number; give one from 0 to "
                 f"{encoder.code_size - 1} instead of a picture"
             )
+        if not 0 <= number < encoder.code_size:
+            raise ArbstyleError(f"this model knows styles 0 to {encoder.code_size - 1}, got {number}")
         return self.styler.parameters_of(self.styler.encode(torch.tensor([number], device=self.device)))
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float
 from arbstyle.networks.transformers.drafts import half_size, mix_draft
 from arbstyle.painting.colors import transfer_luminance
-from arbstyle.painting.options import KeepColors
+from arbstyle.painting.options import NOT_FINITE, KeepColors
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,15 @@ class Finish:
         self.keep_colors = keep_colors
 
     def __call__(self, painted: Tensor, photo: Tensor, cover: Tensor | None) -> Tensor:
-        """Painted part 1×3×h×w in [0,1], the same part of the photo, and of what the masks cover 1×1×h×w."""
+        """Painted part 1×3×h×w in [0,1], the same part of the photo, and of what the masks cover 1×1×h×w.
+
+        Raises:
+            ArbstyleError: painted numbers that are not finite.
+        """
         original = as_float(photo)
         painted = painted.to(original.dtype)
+        if not all(bool(extreme.isfinite()) for extreme in painted.aminmax()):
+            raise ArbstyleError(NOT_FINITE)
         if self.keep_colors == "luminance":
             painted = transfer_luminance(painted, original)
         if self.amount != 1 or cover is not None:

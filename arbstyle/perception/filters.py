@@ -16,7 +16,7 @@ from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import find_images, read_image
 from arbstyle.perception.frozen import IMAGENET_MEAN, IMAGENET_STD
 from arbstyle.perception.vgg import Pooling, pooling_layer
-from arbstyle.stored import open_tensors, write_tensors
+from arbstyle.stored import LARGEST_WEIGHT, are_within, open_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _known_activations(path: Path, features: nn.Sequential, names: list[str]) ->
             means: dict[str, Tensor] = {name: file.read(name) for name in file.shapes}
     except ArbstyleError:
         return None
-    good = all(bool(torch.isfinite(each).all()) and bool((each >= 0).all()) for each in means.values())
+    good = all(are_within(each, LARGEST_WEIGHT) and bool((each >= 0).all()) for each in means.values())
     return means if good else None
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.perception.vgg import Network
-from arbstyle.stored import open_tensors
+from arbstyle.stored import LARGEST_WEIGHT, are_within, open_tensors
 
 
 def load_weights(features: nn.Sequential, network: Network, weights: str | Path | None) -> None:
@@ -35,8 +35,10 @@ def load_weights(features: nn.Sequential, network: Network, weights: str | Path 
             f"point --vgg-weights or {variable} to a file of {network} features"
         )
     state = {key: state[key].float() for key in expected}
-    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise ArbstyleError(f"expected finite numbers in {source}; get the {network} weights anew")
+    if not all(are_within(value, LARGEST_WEIGHT) for value in state.values()):
+        raise ArbstyleError(
+            f"expected finite numbers up to {LARGEST_WEIGHT:g} in {source}; get the {network} weights anew"
+        )
     features.load_state_dict(state, strict=True, assign=True)
 
 

@@ -16,7 +16,7 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, find_images, find_matches
 from arbstyle.painting import Style, Stylizer
 from arbstyle.restyling.parts import LONGEST_LIST
-from arbstyle.stored import read_json_file
+from arbstyle.stored import LARGEST_OF_A_STYLE, are_within, read_json_file
 
 STYLE_FILE_SUFFIX = ".safetensors"
 
@@ -117,8 +117,8 @@ def _checked(names: Any, parameters: Any, model: Any) -> tuple[tuple[str, ...], 
         raise ValueError("expected names of styles")
     if not isinstance(parameters, np.ndarray) or parameters.dtype != np.float32 or parameters.ndim != 2:
         raise ValueError("expected a table of numbers")
-    if len(parameters) != len(names) or not np.isfinite(parameters).all():
-        raise ValueError("expected a row of finite numbers for each style")
+    if len(parameters) != len(names) or not are_within(parameters, LARGEST_OF_A_STYLE):
+        raise ValueError(f"expected a row of finite numbers up to {LARGEST_OF_A_STYLE:g} for each style")
     return tuple(names), parameters, model
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.perception import FrozenNetwork
-from arbstyle.stored import open_tensors
+from arbstyle.stored import LARGEST_WEIGHT, are_within, open_tensors
 
 _BLOCKS = (("11", "12"), ("21", "22"), ("31", "32", "33", "34"), ("41",))
 _RETURNED = {"11": "relu1_1", "21": "relu2_1", "31": "relu3_1", "41": "relu4_1"}
@@ -60,7 +60,7 @@ class CompressedVGG(FrozenNetwork):
 
 def _convolution(state: dict[str, Tensor], name: str) -> nn.Conv2d:
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    if weight.dim() != 4 or not bool(torch.isfinite(weight).all()) or not bool(torch.isfinite(bias).all()):
+    if weight.dim() != 4 or not all(are_within(each, LARGEST_WEIGHT) for each in (weight, bias)):
         raise ValueError(f"expected the finite weights of a convolution in {name}")
     with torch.device("meta"):
         module = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
