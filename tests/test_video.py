@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from arbstyle import ArbstyleError, Stylizer
+from arbstyle.video.ahead import made_ahead
 from arbstyle.video.finishing import Cut
 from arbstyle.video.frames import ClipInfo, Frame
 from arbstyle.video.job import SEGMENT_FRAMES, VideoJob
@@ -48,6 +51,10 @@ class Copy(VideoStylizer):
     def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
         self.painted += 1
         return frame
+
+    def paint_film(self, frames: Iterable[Frame]) -> Generator[Frame, None, None]:
+        for frame in frames:
+            yield replace(frame, pixels=self.paint(frame.pixels))
 
     def state(self) -> dict[str, Tensor]:
         return {"painted": torch.tensor(self.painted)}
@@ -584,6 +591,69 @@ def test_generator_keeps_the_kind_of_frames(stylizer: Stylizer):
     images = list(painter(picture(number, 32, 32) for number in range(2)))
     assert all(isinstance(one, Image.Image) for one in images)
     assert np.array_equal(np.asarray(images[1]), painted[1].permute(1, 2, 0).numpy())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("stability", [0.0, 0.8])
+def test_a_film_is_painted_as_its_frames_are(stylizer: Stylizer, two_threads: None, stability: float):
+    frames = [
+        Frame(
+            torch.from_numpy(picture(number, 48, 64)).permute(2, 0, 1)[None],
+            Fraction(number, 25),
+            Fraction(0),
+        )
+        for number in range(5)
+    ]
+    weights = crossfade([(0, 0.2)])
+    painter = VideoStylizer(stylizer, STYLES, weights=weights, stability=stability)
+    expected = [painter.paint(frame.pixels, float(frame.time)) for frame in frames]
+    painter.reset()
+    film = list(painter.paint_film(frames))
+    assert [frame.time for frame in film] == [frame.time for frame in frames]
+    for one, other in zip(film, expected, strict=True):
+        difference = (one.pixels.int() - other.int()).abs()
+        assert difference.max() <= 2
+        assert difference.float().mean() < 0.1
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_work_ahead_is_side_by_side_in_order_and_bounded(two_threads: None):
+    taken: list[int] = []
+    together = threading.Barrier(2, timeout=60)
+
+    def items() -> Iterator[int]:
+        for number in range(6):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> tuple[int, int]:
+        together.wait()  # passes only if two are worked on at a time
+        return number * 10, torch.get_num_threads()
+
+    for number, (result, threads) in made_ahead(work, items(), lambda _: 2):
+        assert (result, threads) == (number * 10, 1)
+        assert taken[-1] <= number + 2
+    assert taken == list(range(6))
+    assert torch.get_num_threads() == 2
+
+
+def test_work_ahead_fails_in_its_turn(two_threads: None):
+    def work(number: int) -> float:
+        return 1 / (2 - number)
+
+    ahead = made_ahead(work, range(9), lambda _: 3)
+    assert [next(ahead), next(ahead)] == [(0, 0.5), (1, 1.0)]
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
+    assert next(made_ahead(work, range(9), lambda _: 0)) == (0, 0.5)
+    assert torch.get_num_threads() == 2
+    assert not list(made_ahead(work, [], lambda _: 2))
 
 
 def test_crossfade_weights():

@@ -82,7 +82,9 @@ def as_float(picture: Tensor) -> Tensor:
 
 def as_bytes(picture: Tensor) -> Tensor:
     """The same in bytes, rounded."""
-    return picture if picture.dtype == torch.uint8 else (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    return (
+        picture if picture.dtype == torch.uint8 else (picture * 255).round_().clamp_(0, 255).to(torch.uint8)
+    )
 
 
 def _from_array(array: np.ndarray) -> Tensor:

@@ -7,6 +7,8 @@ frames of a video and other runtimes see the same values.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,6 +73,15 @@ def noise_maps(
     return torch.stack(maps)[None]
 
 
+@functools.lru_cache(4)
+@torch.inference_mode(False)  # it may be kept for training
+def kept_noise_maps(
+    height: int, width: int, periods: tuple[int, ...], seed: int, top: int, left: int
+) -> Tensor:
+    """The same, made once for all frames of a film and all photos of a size; not to be written into."""
+    return noise_maps(height, width, periods, seed, top, left)
+
+
 def _coarse_noise(
     height: int, width: int, period: int, channel: int, seed: int | Tensor, top: int, left: int
 ) -> Tensor:
@@ -112,7 +123,8 @@ class NoiseGate(nn.Module):
 
     def forward(self, content: Tensor) -> Tensor:
         """Gates in [0,1], N×maps×h×w, of photos N×3×H×W in [0,1]."""
-        grey = content.float().mean(dim=1, keepdim=True)
+        # Plane by plane: a mean over pixels' three values in a row takes five times as long.
+        grey = content.float().contiguous().mean(dim=1, keepdim=True)
         mean, square = (F.avg_pool2d(x, self.stride) for x in (grey, grey * grey))
         contrast = ((square - mean * mean).clamp(min=0) + 1e-4).log()
         slope, offset = self.slope[:, None, None], self.offset[:, None, None]

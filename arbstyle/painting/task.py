@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
@@ -64,13 +65,13 @@ class Finish:
         Raises:
             ArbstyleError: painted numbers that are not finite.
         """
-        original = as_float(photo)
-        painted = painted.to(original.dtype)
+        painted = painted.to(photo.dtype if photo.is_floating_point() else torch.float32)
         if not all(bool(extreme.isfinite()) for extreme in painted.aminmax()):
             raise ArbstyleError(NOT_FINITE)
         if self.keep_colors == "luminance":
-            painted = transfer_luminance(painted, original)
+            painted = transfer_luminance(painted, as_float(photo))
         if self.amount != 1 or cover is not None:
+            original = as_float(photo)
             amount = self.amount if cover is None else self.amount * cover.to(original)
             painted = (original + (painted - original) * amount).clamp(0, 1)
         return painted if photo.is_floating_point() else as_bytes(painted)

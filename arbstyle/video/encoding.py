@@ -100,9 +100,10 @@ class SegmentWriter:
         self._alpha = alpha
         self._even = CODECS[codec].even
         self._packets = 0
+        self._scaler = load_av().video.reformatter.VideoReformatter()  # one: its tables take a while to make
 
     def write(self, frame: Frame) -> None:
-        encoded = to_video_frame(frame, self._stream.pix_fmt, self._colors, self._alpha, self._even)
+        encoded = self._converted(frame)
         encoded.pts = round(frame.time / self._time_base)
         encoded.time_base = self._time_base
         self._mux(self._stream.encode(encoded))
@@ -114,6 +115,28 @@ class SegmentWriter:
     def abandon(self) -> None:
         """Close the file without what is still in the encoder."""
         self._container.close()
+
+    def _converted(self, frame: Frame) -> Any:
+        """A frame as the encoder takes it; transparent parts are over white, where alpha is not kept."""
+        from av.video.reformatter import ColorRange, Interpolation
+
+        pixels, picture = self._stream.pix_fmt, frame.pixels
+        if self._alpha:
+            plane = torch.full_like(picture[:, :1], 255) if frame.alpha is None else frame.alpha
+            picture = torch.cat([picture, plane], dim=1)
+        if self._even and (picture.shape[2] % 2 or picture.shape[3] % 2):
+            padding = (0, picture.shape[3] % 2, 0, picture.shape[2] % 2)
+            picture = F.pad(picture.float(), padding, mode="replicate").to(torch.uint8)
+        array = np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
+        full = self._colors.full_range or not pixels.startswith("yuv")
+        return self._scaler.reformat(
+            load_av().VideoFrame.from_ndarray(array, format="rgba" if self._alpha else "rgb24"),
+            format=pixels,
+            dst_colorspace=SWSCALE_MATRICES[self._colors.matrix],
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+        )
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
@@ -154,26 +177,3 @@ def set_colors(context: Any, colors: Colors, pixels: str) -> None:
     context.color_primaries = colors.primaries
     context.color_trc = colors.transfer
     context.color_range = 2 if colors.full_range else 1
-
-
-def to_video_frame(frame: Frame, pixels: str, colors: Colors, alpha: bool, even: bool) -> Any:
-    """A frame as the encoder takes it; transparent parts are over white, where alpha is not kept."""
-    from av.video.reformatter import ColorRange, Interpolation
-
-    picture = frame.pixels
-    if alpha:
-        plane = torch.full_like(picture[:, :1], 255) if frame.alpha is None else frame.alpha
-        picture = torch.cat([picture, plane], dim=1)
-    if even and (picture.shape[2] % 2 or picture.shape[3] % 2):
-        padding = (0, picture.shape[3] % 2, 0, picture.shape[2] % 2)
-        picture = F.pad(picture.float(), padding, mode="replicate").to(torch.uint8)
-    array = np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
-    rgb = load_av().VideoFrame.from_ndarray(array, format="rgba" if alpha else "rgb24")
-    full = colors.full_range or not pixels.startswith("yuv")
-    return rgb.reformat(
-        format=pixels,
-        dst_colorspace=SWSCALE_MATRICES[colors.matrix],
-        src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-    )

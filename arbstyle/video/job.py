@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -120,17 +121,18 @@ class VideoJob:
             painter.restore(self._read_state(len(self.record["segments"])))
         frames = islice(self.clip.frames(self.cut.start, self.cut.end), done, None)
         number = len(self.record["segments"])
-        while (first := next(frames, None)) is not None:
-            batch = chain([first], islice(frames, SEGMENT_FRAMES - 1))
-            times = self._write_segment(number, batch, painter, progress)
-            number += 1
-            write_tensors(self._state_path(number), _contiguous(painter.state()))
-            self.record["segments"].append({"file": self._segment_path(number - 1).name, "times": times})
-            self._write_record()
-            self._state_path(number - 1).unlink(missing_ok=True)
+        with closing(painter.paint_film(map(_visible, frames))) as painted:
+            while (first := next(painted, None)) is not None:
+                batch = chain([first], islice(painted, SEGMENT_FRAMES - 1))
+                times = self._write_segment(number, batch, progress)
+                number += 1
+                write_tensors(self._state_path(number), _contiguous(painter.state()))
+                self.record["segments"].append({"file": self._segment_path(number - 1).name, "times": times})
+                self._write_record()
+                self._state_path(number - 1).unlink(missing_ok=True)
 
     def _write_segment(
-        self, number: int, frames: Iterator[Frame], painter: VideoStylizer, progress: FrameDone | None
+        self, number: int, frames: Iterator[Frame], progress: FrameDone | None
     ) -> list[tuple[int, int]]:
         path = self._segment_path(number)
         temporary = path.with_suffix(".tmp")
@@ -140,9 +142,7 @@ class VideoJob:
         try:
             for frame in frames:
                 time = frame.time - self.cut.start
-                pixels = painter.paint(_visible(frame), float(frame.time))
-                painted = Frame(pixels, time, frame.duration, frame.alpha if self.alpha else None)
-                writer.write(painted)
+                writer.write(replace(frame, time=time, alpha=frame.alpha if self.alpha else None))
                 base = self.info.time_base
                 times.append((round(time / base), max(1, round(frame.duration / base))))
                 if progress:
@@ -229,12 +229,13 @@ class VideoJob:
         return record
 
 
-def _visible(frame: Frame) -> Tensor:
+def _visible(frame: Frame) -> Frame:
     """What is painted: transparent parts may hold any colour and must not run into what is seen."""
     if frame.alpha is None:
-        return frame.pixels
+        return frame
     alpha = frame.alpha.float() / 255
-    return torch.lerp(torch.tensor(255.0), frame.pixels.float(), alpha).round().to(torch.uint8)
+    white = torch.tensor(255.0)
+    return replace(frame, pixels=torch.lerp(white, frame.pixels.float(), alpha).round().to(torch.uint8))
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -72,6 +72,7 @@ class Film(Clip):
             if start > 0:
                 container.seek(int((start + self._origin) / stream.time_base), stream=stream)
             last = Fraction(-1)
+            scaler = load_av().video.reformatter.VideoReformatter()  # one: its tables take a while to make
             for decoded in _decoded(container, stream, self.warnings):
                 time = self._time(decoded, last)
                 if time <= last:
@@ -80,16 +81,16 @@ class Film(Clip):
                     return
                 last = time
                 if time >= start:
-                    yield self._frame(decoded, time)
+                    yield self._frame(decoded, time, scaler)
 
     def _time(self, decoded: Any, last: Fraction) -> Fraction:
         if decoded.pts is None:
             return max(last, Fraction(0)) + 1 / self._rate if last >= 0 else Fraction(0)
         return decoded.pts * Fraction(decoded.time_base) - self._origin
 
-    def _frame(self, decoded: Any, time: Fraction) -> Frame:
+    def _frame(self, decoded: Any, time: Fraction, scaler: Any) -> Frame:
         duration = (decoded.duration or 0) * Fraction(decoded.time_base or self.info.time_base)
-        planes = _to_rgb(decoded, *self._stored, self.info.alpha)
+        planes = _to_rgb(decoded, scaler, *self._stored, self.info.alpha)
         # Rows of pixels as they are decoded: the network works in this layout, too.
         picture = torch.from_numpy(self._turn(planes)).permute(2, 0, 1)[None]
         alpha = picture[:, 3:] if self.info.alpha else None
@@ -203,13 +204,14 @@ def _alpha_decoder(stream: Any) -> Any | None:
     return decoder
 
 
-def _to_rgb(decoded: Any, width: int, height: int, alpha: bool) -> np.ndarray:
+def _to_rgb(decoded: Any, scaler: Any, width: int, height: int, alpha: bool) -> np.ndarray:
     """H×W×3 or H×W×4 bytes."""
     from av.video.reformatter import ColorRange, Interpolation
 
     colors = _colors_of(decoded)
     best = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    rgb = decoded.reformat(
+    rgb = scaler.reformat(
+        decoded,
         width=width,
         height=height,
         format="rgba" if alpha else "rgb24",

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import PictureLike, as_bytes, as_float, as_mask, as_tensor, to_pil
 from arbstyle.painting import StyleLike, Stylizer
+from arbstyle.video.ahead import made_ahead
+from arbstyle.video.frames import Frame
 from arbstyle.video.library import load_cv2
 from arbstyle.video.stability import DEFAULT_STABILITY, Stabilizer
 
 Weights = Sequence[float] | Callable[[float], Sequence[float]]
 """Of a blend; or as a function of the time in seconds."""
+
+PIXELS_AT_A_TIME = 8_000_000
+"""Of frames that are painted side by side at most: memory counts, and a large frame keeps all cores busy."""
 
 
 class VideoStylizer:
@@ -80,15 +87,36 @@ class VideoStylizer:
 
     def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
         """Paint the next frame, 1×3×H×W of bytes or floats in [0,1], shown at a time in seconds."""
-        weights = self.weights(time) if callable(self.weights) else self.weights
-        if self.stabilizer is None:
-            return self._stylize(frame, weights)
-        picture = as_float(frame)
-        steady = self.stabilizer(picture, self._stylize(picture, weights)).to(frame.device)
-        return steady if frame.is_floating_point() else as_bytes(steady)
+        return self._steadied(frame, self._painted(frame, time))
 
-    def _stylize(self, frame: Tensor, weights: Sequence[float] | None) -> Tensor:
-        return self.stylizer.stylize(frame, self.style, self.strength, weights=weights, **self.options)
+    def paint_film(self, frames: Iterable[Frame]) -> Generator[Frame, None, None]:
+        """Paint the frames of a film, several of them side by side, and so faster than one by one.
+
+        Values may be one level of 255 away from those of :meth:`paint`: threads share the work in another
+        way, and sums are rounded.
+        """
+        many = torch.get_num_threads() if self.stylizer.device.type == "cpu" else 1
+
+        def side_by_side(frame: Frame) -> int:
+            return min(many, PIXELS_AT_A_TIME // (frame.pixels.shape[2] * frame.pixels.shape[3]))
+
+        def painted(frame: Frame) -> Tensor:
+            return self._painted(frame.pixels, float(frame.time))
+
+        for frame, painting in made_ahead(painted, frames, side_by_side):
+            yield replace(frame, pixels=self._steadied(frame.pixels, painting))
+
+    def _painted(self, frame: Tensor, time: float) -> Tensor:
+        """A frame for itself; as floats if it is to be steadied."""
+        weights = self.weights(time) if callable(self.weights) else self.weights
+        picture = frame if self.stabilizer is None else as_float(frame)
+        return self.stylizer.stylize(picture, self.style, self.strength, weights=weights, **self.options)
+
+    def _steadied(self, frame: Tensor, painted: Tensor) -> Tensor:
+        if self.stabilizer is None:
+            return painted
+        steady = self.stabilizer(as_float(frame), painted).to(frame.device)
+        return steady if frame.is_floating_point() else as_bytes(steady)
 
     def state(self) -> dict[str, Tensor]:
         """What painting goes on from, to be kept and given to :meth:`restore`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.described import Described
-from arbstyle.networks.noise import noise_maps
+from arbstyle.networks.noise import kept_noise_maps, noise_maps
 from arbstyle.networks.norm import ConditionalSite, NormRule
 
 
@@ -69,8 +69,11 @@ class TransformerNetwork(Described, ABC):
         Returns:
             for each of ``noise_inputs``, 1×K×height/stride×width/stride.
         """
+        # The size and the seed of an exported graph are not numbers.
+        fixed = isinstance(height, int) and isinstance(seed, int) and not torch.compiler.is_compiling()
+        make = kept_noise_maps if fixed else noise_maps
         return [
-            noise_maps(height // stride, width // stride, periods, seed, top // stride, left // stride)
+            make(height // stride, width // stride, periods, seed, top // stride, left // stride)
             for stride, periods in self.noise_inputs
         ]
 

@@ -82,7 +82,8 @@ class FastTransformer(TransformerNetwork):
 
     def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         gated = self._gated_noise(content, noise)
-        x = self.stem(F.pixel_unshuffle(content - 0.5, 4), parameters)
+        centred = content - 0.5
+        x = self.stem(F.pixel_unshuffle(centred, 4), parameters)
         if gated:
             x = self.stem_noise(x, gated[0], parameters)
         for block in self.before:
@@ -98,7 +99,7 @@ class FastTransformer(TransformerNetwork):
             x = self.merge_noise(x, gated[0], parameters)
         for block in self.after:
             x = block(x, parameters)
-        x = F.pixel_shuffle(self.to_fine(x), 2) + self.detail(F.pixel_unshuffle(content - 0.5, 2))
+        x = F.pixel_shuffle(self.to_fine(x), 2) + self.detail(F.pixel_unshuffle(centred, 2))
         x = self.fine(x, parameters)
         return torch.sigmoid(F.pixel_shuffle(self.to_picture(x), 2).float())
 
