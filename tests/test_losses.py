@@ -212,9 +212,9 @@ def test_missing_pictures_take_no_part():
     assert reconstruction.content > 0
 
 
-@pytest.mark.parametrize(("statistic", "looks"), [("moments", 4 + 4), ("both", 4 + 8)])
-def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str, looks: int):
-    """Gram matrices are too large to remember: with them each of eight styles is looked at."""
+@pytest.mark.parametrize("statistic", ["moments", "gram", "both"])
+def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str):
+    """Gram matrices are remembered in bfloat16, which has 8 bits of precision; all else as it is."""
     loss = tiny_loss(style_statistic=statistic)
     remembered = CachedTargets(loss)
     photos, styles = random_picture(1, 4, 3, 7, 8), random_picture(2, 4, 3, 9, 7)
@@ -226,9 +226,11 @@ def test_remembered_targets_are_the_loss_own_and_are_made_once(statistic: str, l
             loss.targets(photos[chosen], styles[chosen]),
         )
         torch.testing.assert_close(targets.content, expected.content)
-        torch.testing.assert_close(targets.style, expected.style)
+        for found, wanted in zip(targets.style["deep"], expected.style["deep"], strict=True):
+            rounding = 2**-8 if wanted.dim() == 3 else 1e-6
+            torch.testing.assert_close(found.to(wanted), wanted, rtol=rounding, atol=1e-6)
         del made[-2:]  # what was expected
-    assert sum(made) == looks
+    assert sum(made) == 4 + 4
 
 
 def test_targets_are_remembered_as_far_as_there_is_memory(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ class CachedTargets:
     """Makes a loss's targets for batches of pictures, of each picture only once.
 
     Saves two of four passes through the network where the same crops come again and again. Takes memory:
-    content features, 256 KiB for 128×128 pixels at relu4_1 in bfloat16. Gram matrices are too large to keep:
-    with them styles are looked at anew each time. Where no more memory is to be had, further pictures are
-    looked at anew, too.
+    256 KiB for the content features of 128×128 pixels at relu4_1 in bfloat16, and 1.2 MiB for the Gram
+    matrices of a style at relu1_1 to relu5_1. They are kept in bfloat16, rounded by at most 0.4 %, far less
+    than what a painting is off by. Where no more memory is to be had, further pictures are looked at anew.
 
     Args:
         loss: whose targets to make.
@@ -47,8 +47,7 @@ class CachedTargets:
             return [x for each in self.loss.targets(None, styles).style.values() for x in each]
 
         contents = self._content.of(content, make_content) if content is not None else []
-        keep = self.loss.style_statistic == "moments"
-        statistics = self._style.of(style, make_style) if keep else make_style(style)
+        statistics = self._style.of(style, make_style)
         per_layer = len(statistics) // max(1, len(self.loss.style_layers))
         by_layer = [tuple(statistics[i : i + per_layer]) for i in range(0, len(statistics), per_layer or 1)]
         return Targets(
@@ -79,7 +78,7 @@ class _Rows:
         for key, values in rows.items():
             self._append(key, values)
         columns = zip(*(rows[key] if key in rows else self._row(key) for key in keys), strict=True)
-        return [torch.stack(column) for column in columns]
+        return [_stack(column) for column in columns]
 
     def _row(self, key: bytes) -> Tensors:
         block, row = divmod(self._row_of[key], self.rows_a_block)
@@ -101,13 +100,19 @@ class _Rows:
         self._row_of[key] = len(self._row_of)
 
     def _empty_block(self, value: Tensor) -> Tensor:
-        is_map = value.dim() == 3
+        is_map, is_matrix = value.dim() == 3, value.dim() == 2
         return torch.empty(
             (self.rows_a_block, *value.shape),
-            dtype=value.dtype,
+            dtype=torch.bfloat16 if is_matrix else value.dtype,
             device=value.device,
             memory_format=torch.channels_last if is_map else torch.contiguous_format,
         )
+
+
+def _stack(values: Sequence[Tensor]) -> Tensor:
+    """Remembered matrices beside new ones, which are wider."""
+    widest = max((value.dtype for value in values), key=lambda dtype: dtype.itemsize)
+    return torch.stack([value.to(widest) for value in values])
 
 
 def _fingerprints(images: Tensor) -> list[bytes]:
