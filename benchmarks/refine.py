@@ -16,10 +16,11 @@ import argparse
 import math
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import machine
+from common import machine, print_row
 from torch import Tensor
 
 from arbstyle.images import find_images, read_image, write_image
@@ -27,6 +28,9 @@ from arbstyle.optimization import LossRecord, optimize
 from arbstyle.painting import Stylizer
 from arbstyle.perception import PerceptualEncoder, PerceptualLoss
 from arbstyle.perception.metrics import CONTENT_LAYER, STYLE_LAYERS
+
+Change = tuple[float, float, float]
+"""Style loss after refining over that before; the same of content; its time over that of Gatys."""
 
 
 class Clock:
@@ -70,23 +74,30 @@ def seconds_of_gatys(
 
 def main() -> None:
     """Parse the command line and measure pair by pair."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--content", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--style", type=Path, required=True, help="folder of paintings")
-    parser.add_argument("--practice", type=Path, help="folder of photos to refine on in place of the pair's")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--stride", type=int, default=4)
-    parser.add_argument("--size", type=int, default=512, help="short side (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=50, help="of refinement (default: %(default)s)")
-    parser.add_argument("--most", type=int, default=300, help="evaluations of Gatys (default: %(default)s)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu on busy machines")
-    parser.add_argument("--model", help="another model file than the one in the package")
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/refine"))
-    args = parser.parse_args()
-
+    args = parse()
     print(f"{args}; {machine()}")
+    changes: list[Change] = []
+    print_row(
+        [
+            "pair",
+            "style loss, before → after",
+            "content loss",
+            "refining, s",
+            "Gatys, s (evaluations)",
+            "ratio",
+        ]
+    )
+    print("|" + "---|" * 6)
+    for row, change in measured(args):
+        print_row(row)
+        changes.append(change)
+    style_change, content_change, ratio = (statistics.mean(each) for each in zip(*changes, strict=True))
+    time_change = f", time × {ratio:.2f} at most" if args.most else ""
+    print(f"means: style loss × {style_change:.2f}, content loss × {content_change:.2f}{time_change}")
+
+
+def measured(args: argparse.Namespace) -> Iterator[tuple[list[str], Change]]:
+    """A row of the table for each pair, and the ratios in it."""
     stylizer, clock = Stylizer.from_pretrained(args.model), Clock(args.clock)
     encoder = PerceptualEncoder("vgg19", [*STYLE_LAYERS])
     measure = PerceptualLoss(
@@ -96,11 +107,6 @@ def main() -> None:
     photos, paintings = list(find_images(args.content)), list(find_images(args.style))
     practice_files = list(find_images(args.practice))[:8] if args.practice else []
     practice = [read_image(file, size=args.size) for file in practice_files]
-    print(
-        "| pair | style loss, before → after | content loss | refining, s | Gatys, s (evaluations) | ratio |"
-    )
-    print("|---|---|---|---|---|---|")
-    changes: list[tuple[float, float, float]] = []
     for i in range(args.pairs):
         photo_file = photos[i % len(photos)]
         painting_file = paintings[i * args.stride % len(paintings)]
@@ -116,20 +122,35 @@ def main() -> None:
             targets = measure.targets(photo, style)
             was, now = (measure(image, targets) for image in (before, after))
         goal = float(now.style)
-        gatys, ratio = "– | –", math.nan
+        gatys, ratio = ["–", "–"], math.nan
         if args.most:
             theirs, evaluations, reached = seconds_of_gatys(photo, style, goal, args.most, measure, clock)
             ratio = ours / theirs
-            gatys = f"{theirs:.1f} ({evaluations}) | {'' if reached else '<'}{ratio:.2f}"
-        changes.append((goal / float(was.style), float(now.content / was.content), ratio))
-        print(
-            f"| {name} | {float(was.style):.3f} → {goal:.3f} | {float(was.content):.3f} → "
-            f"{float(now.content):.3f} | {ours:.1f} | {gatys} |",
-            flush=True,
+            gatys = [f"{theirs:.1f} ({evaluations})", f"{'' if reached else '<'}{ratio:.2f}"]
+        losses = (
+            f"{float(was.style):.3f} → {goal:.3f}",
+            f"{float(was.content):.3f} → {float(now.content):.3f}",
         )
-    style_change, content_change, ratio = (statistics.mean(each) for each in zip(*changes, strict=True))
-    time_change = f", time × {ratio:.2f} at most" if args.most else ""
-    print(f"means: style loss × {style_change:.2f}, content loss × {content_change:.2f}{time_change}")
+        change = goal / float(was.style), float(now.content / was.content), ratio
+        yield [name, *losses, f"{ours:.1f}", *gatys], change
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--content", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--style", type=Path, required=True, help="folder of paintings")
+    parser.add_argument("--practice", type=Path, help="folder of photos to refine on in place of the pair's")
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--stride", type=int, default=4)
+    parser.add_argument("--size", type=int, default=512, help="short side (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="of refinement (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=300, help="evaluations of Gatys (default: %(default)s)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu on busy machines")
+    parser.add_argument("--model", help="another model file than the one in the package")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/refine"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

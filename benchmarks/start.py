@@ -20,11 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import in_turns, machine
-from PIL import Image, ImageOps
+from common import EXAMPLES, REPOSITORY, in_turns, machine, print_table, square_photo
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PHOTO = REPOSITORY / "examples" / "photo-astronaut.jpg"
 ASSETS = REPOSITORY / "arbstyle" / "assets"
 
 
@@ -42,7 +39,7 @@ def contenders(style: str, peer: str | None) -> dict[str, list[str]]:
         "{output}",
         "--overwrite",
     ]
-    picture = str(REPOSITORY / "examples" / "painting-night.jpg")
+    picture = str(EXAMPLES / "painting-night.jpg")
     script = [
         sys.executable,
         str(REPOSITORY / "examples" / "onnx_only.py"),
@@ -80,19 +77,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="a first run of each is not counted")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        photo, output = Path(folder, "photo.png"), Path(folder, "output.jpg")
-        ImageOps.fit(Image.open(PHOTO), (args.size, args.size)).save(photo)
+        photo, output = square_photo(folder, args.size), Path(folder, "output.jpg")
         commands = contenders(args.style, args.peer)
         places = {"photo": str(photo), "output": str(output)}
         runs = {name: functools.partial(run, command, **places) for name, command in commands.items()}
         times = in_turns(runs, args.repeats)
     print(f"{args.size}×{args.size} pixels, median of {args.repeats}, {machine()}\n")
-    print("| from the shell to a picture | s | s of CPU | ratio |\n|---|---|---|---|")
     first = [wall for wall, _ in times["arbstyle stylize"]]
+    rows = []
     for name, both in times.items():
         wall, cpu = ([pair[i] for pair in both] for i in (0, 1))
         ratio = statistics.median(one / other for one, other in zip(wall, first, strict=True))
-        print(f"| `{name}` | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} | {ratio:.2f} |")
+        medians = (statistics.median(each) for each in (wall, cpu))
+        rows.append([f"`{name}`", *(f"{each:.2f}" for each in (*medians, ratio))])
+    print_table(["from the shell to a picture", "s", "s of CPU", "ratio"], rows)
 
 
 if __name__ == "__main__":

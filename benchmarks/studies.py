@@ -10,22 +10,18 @@ Markdown, and a JSON file with its settings, seeds, machine and date.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+from common import EXAMPLES, machine
 
 from arbstyle import __version__, studies
 from arbstyle.images import find_images
 from arbstyle.studies import Finding
 from arbstyle.studies.arbitrary import SYSTEMS, from_one_style_to_any, read_pictures
 from arbstyle.studies.reconstruction import BLOCKS, CONVOLUTIONS
-
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def picture(name: str) -> Path:
@@ -86,8 +82,7 @@ def conditions() -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "arbstyle": __version__,
-        "torch": str(torch.__version__),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "machine": machine(),
     }
 
 

@@ -19,29 +19,30 @@ flow, where both show the same thing; 3 pixels around every moving border are le
 two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (features of unit length at
 relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
 loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to frame by frame.
-Most of a distance is what moves. So the film itself, unpainted, has a row, and "along the motion" is the
-distance to the earlier frame moved to where the film went; what was not seen then is left out.
+Most of a distance is what moves. So "along the motion" is the distance to the earlier frame moved to where
+the film went; what was not seen then is left out. Pairs of frames with a cut between them are left out, too. The
+film itself, unpainted, has a row: what a painting that shows all of it must change by. The second ratio is of
+what is above that; a dash stands where frame by frame is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from fractions import Fraction
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from common import EXAMPLES, in_turns, machine, peak_gib, print_table
 from torch import Tensor
 
 from arbstyle import Stylizer, VideoStylizer
@@ -58,7 +59,6 @@ from arbstyle.video.outputs import plan_output
 from arbstyle.video.sources import open_clip
 from arbstyle.video.stability import Stabilizer
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 STYLES = ("painting-night", "painting-storm", "drawing-oz")
 DISTANCE_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
 COLUMNS = {
@@ -335,21 +335,28 @@ def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[
                 for key, value in found.items():
                     rows.setdefault(key, []).append(value)
             first = first or rows
-            ratios = {
-                key: [a / max(b, 1e-12) for a, b in zip(rows[key], first[key], strict=True)] for key in rows
-            }
-            yield [
-                name,
-                label,
-                *(f"{mean(rows[key]):.4f} (×{mean(ratios[key]):.2f})" for key in COLUMNS),
-                f"×{mean(ratios['loss']):.3f} (worst {max(ratios['loss']):.3f})",
-            ]
+            cells = (compared(rows[key], first[key], film[key]) for key in COLUMNS)
+            losses = [one / other for one, other in zip(rows["loss"], first["loss"], strict=True)]
+            yield [name, label, *cells, f"×{mean(losses):.3f} (worst {max(losses):.3f})"]
+
+
+def compared(values: Sequence[float], others: Sequence[float], floor: float, digits: int = 4) -> str:
+    """The mean of values; the mean ratio to others; and that of what is above the floor."""
+    pairs = list(zip(values, others, strict=True))
+    whole = f"×{mean(value / max(other, 1e-12) for value, other in pairs):.2f}"
+    above = "–"
+    if min(others) > floor:
+        above = f"×{mean(max(0.0, value - floor) / (other - floor) for value, other in pairs):.2f}"
+    return f"{mean(values):.{digits}f} ({whole}, {above})"
 
 
 def stillness(eye: Eye, frames: Sequence[np.ndarray], clip: KnownClip, looks: int) -> dict[str, float]:
     """Warping error and distances of frames, painted or not, by the keys of `COLUMNS`."""
     far = min(10, len(frames) - 1)
-    chosen = range(0, len(frames) - far, max(1, (len(frames) - far) // looks))
+    in_one_shot = [i for i in range(len(frames) - far) if carried(frames, clip, i, i + far)[1].any()]
+    chosen = in_one_shot[:: max(1, len(in_one_shot) // looks)]
+    if not chosen:
+        raise SystemExit(f"no two frames {far} apart show the same: give more --frames")
     return {
         "error": warping_error(frames, clip),
         "near": mean(eye.distance(frames[i], frames[i + 1]) for i in chosen),
@@ -368,26 +375,30 @@ def measure_film(args: argparse.Namespace) -> None:
     far = min(10, len(frames) - 1)
     chosen = range(0, len(frames) - far, max(1, (len(frames) - far) // args.looks))
 
-    def measured(shown: Sequence[np.ndarray]) -> list[object]:
+    def values(shown: Sequence[np.ndarray]) -> list[float]:
         change = mean(float(np.abs(one - other).mean()) for one, other in pairwise(shown))
         distances = (mean(eye.distance(shown[i], shown[i + apart]) for i in chosen) for apart in (1, far))
-        return [f"{change:.4f}", *(f"{distance:.3f}" for distance in distances)]
+        return [change, *distances]
 
     def rows() -> Iterator[list[object]]:
-        yield ["", "the film, not painted", *measured(frames), "–"]
+        film = values(frames)
+        yield ["", "the film, not painted", *(f"{value:.3f}" for value in film), "–"]
         for style in args.styles:
             path = EXAMPLES / f"{style}.jpg"
             painted = [array(stylizer.stylize(tensor(frame), str(path))) for frame in frames]
             picture, base = read_image(path, size=min(frames[0].shape[:2])), 0.0
+            first: list[float] = []
             for amount in args.amounts:
                 steady = Stabilizer(amount)
                 pairs = zip(frames, painted, strict=True)
                 shown = [array(steady(tensor(frame), tensor(one))) for frame, one in pairs]
                 loss = mean(eye.style_loss(shown[i + far], picture) for i in chosen)
-                base = base or loss
-                yield [style, f"{amount:g}", *measured(shown), f"{loss:.3f} (×{loss / base:.2f})"]
+                base, found = base or loss, values(shown)
+                first = first or found
+                cells = (compared([a], [b], c, digits=3) for a, b, c in zip(found, first, film, strict=True))
+                yield [style, f"{amount:g}", *cells, f"{loss:.3f} (×{loss / base:.2f})"]
 
-    table(["style", "--stability", "change", "distance 1", f"distance {far}", "style loss"], rows())
+    print_table(["style", "--stability", "change", "distance 1", f"distance {far}", "style loss"], rows())
 
 
 def mean(values: Iterator[float] | Sequence[float]) -> float:
@@ -395,18 +406,12 @@ def mean(values: Iterator[float] | Sequence[float]) -> float:
 
 
 def measure_parts(args: argparse.Namespace) -> None:
-    table(["clip", "part", *COLUMNS.values(), "style loss"], measured(args, PARTS))
+    print_table(["clip", "part", *COLUMNS.values(), "style loss"], measured(args, PARTS))
 
 
 def measure_stability(args: argparse.Namespace) -> None:
     parts = {f"{amount:g}": Part(stability=amount) for amount in args.amounts}
-    table(["clip", "--stability", *COLUMNS.values(), "style loss"], measured(args, parts))
-
-
-def table(head: Sequence[str], rows: Iterator[list[object]]) -> None:
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
-    for row in rows:
-        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+    print_table(["clip", "--stability", *COLUMNS.values(), "style loss"], measured(args, parts))
 
 
 # --- pictures, speed, memory ------------------------------------------------------------------------
@@ -467,19 +472,18 @@ def measure_speed(args: argparse.Namespace) -> None:
             for frame in open_clip(str(source)).frames():
                 stylizer.stylize(frame.pixels, style)
 
+        def timed(way: Callable[[], None]) -> float:
+            began = CLOCKS[args.clock]()
+            way()
+            return CLOCKS[args.clock]() - began
+
         ways: dict[str, Callable[[], None]] = {
             "arbstyle video --stability 0": lambda: job(VideoStylizer(stylizer, style, stability=0)),
             "arbstyle video (stability 0.8)": lambda: job(VideoStylizer(stylizer, style)),
             "plain loop over Stylizer, nothing written": loop,
             "decode and encode alone": lambda: job(VideoStylizer(stylizer, style, 0, stability=0)),
         }
-        runs: dict[str, list[float]] = {name: [] for name in ways}
-        for repeat in range(args.repeats + 1):
-            for name, way in ways.items():
-                began = CLOCKS[args.clock]()
-                way()
-                if repeat:  # the first round warms up
-                    runs[name].append(CLOCKS[args.clock]() - began)
+        runs = in_turns({name: partial(timed, way) for name, way in ways.items()}, args.repeats)
     base = runs["arbstyle video --stability 0"]
     rows = [
         [
@@ -489,7 +493,7 @@ def measure_speed(args: argparse.Namespace) -> None:
         ]
         for name, times in runs.items()
     ]
-    table(["way", f"{args.clock} seconds a frame", "time / stability 0"], iter(rows))
+    print_table(["way", f"{args.clock} seconds a frame", "time / stability 0"], rows)
 
 
 def measure_memory(args: argparse.Namespace) -> None:
@@ -505,12 +509,12 @@ def measure_memory(args: argparse.Namespace) -> None:
 
         def look(done: int) -> None:
             if done % max(1, frames // 10) == 0:
-                peaks[done] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+                peaks[done] = peak_gib()
 
         work = VideoJob(open_clip(str(source)), plan_output(f"{folder}/out.mp4"), Cut(Fraction(0), None), {})
         work.prepare()
         work.run(VideoStylizer(stylizer, style, 0, stability=args.amounts[-1]), look)
-    table(["frames", "peak memory, GiB"], ([done, f"{peak:.3f}"] for done, peak in peaks.items()))
+    print_table(["frames", "peak memory, GiB"], ([done, f"{peak:.3f}"] for done, peak in peaks.items()))
 
 
 MEASURES = {
@@ -541,8 +545,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--model", help="another model file than the one in the package")
     args = parser.parse_args()
-    machine = platform.processor() or platform.machine()
-    print(json.dumps({"date": str(date.today()), "machine": machine, **vars(args)}, default=str), flush=True)
+    print(json.dumps({"machine": machine(), **vars(args)}, default=str), flush=True)
     MEASURES[args.measure](args)
 
 

@@ -94,6 +94,7 @@ def test_peers_results_as_a_table(
     path = tmp_path / "results.json"
     path.write_text(json.dumps(report))
     monkeypatch.setattr(sys, "argv", ["peers.py", "table", str(path)])
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")  # as for a program that is started
     runpy.run_path(str(REPOSITORY / "benchmarks" / "peers.py"), run_name="__main__")
     text = capsys.readouterr().out
     lines = text.splitlines()
@@ -125,6 +126,7 @@ def test_sheets(words: list[str], width: int, height: int, tmp_path: Path, monke
 def test_doors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Without a network: the door leads to this environment."""
     program = REPOSITORY / "benchmarks" / "doors.py"
+    monkeypatch.syspath_prepend(program.parent)  # as for a program that is started
     module = runpy.run_path(str(program), run_name="doors")
     monkeypatch.setattr(sys, "argv", [str(program), "--doors", "here", "--size", "64", "--repeats", "1"])
     paint = (sys.executable, "-m", "arbstyle", *module["STYLIZE"][1:])
