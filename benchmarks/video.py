@@ -20,7 +20,7 @@ two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (
 relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
 loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to frame by frame.
 Most of a distance is what moves. So "along the motion" is the distance to the earlier frame moved to where
-the film went; what was not seen then is left out. Pairs of frames with a cut between them are left out, too. The
+the film went; what was not seen then is left out, and so are pairs of frames with a cut between them. The
 film itself, unpainted, has a row: what a painting that shows all of it must change by. The second ratio is of
 what is above that; a dash stands where frame by frame is not.
 """
