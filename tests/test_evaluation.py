@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from html import escape
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -411,8 +412,10 @@ def test_a_large_evaluation_shows_a_sample(folders, encoder, monkeypatch):
 def test_the_json_is_complete(folders, encoder):
     content, style, report = folders
     evaluation = evaluate(content, style, report, methods=[Mix(), Mix("other")], size=SIZE, encoder=encoder)
-    write_report(evaluation)
+    page = write_report(evaluation).read_text()
     results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert all(f" is left out: {escape(why)}." in page for why in results["absent"].values())
+    assert "artfid" in results["absent"]
     assert {method["method"] for method in results["methods"]} == {"mix", "other", "photo copy", "style copy"}
     for method in results["methods"]:
         assert set(method["means"]) == set(method["medians"]) == set(MEASURES) - set(results["absent"])

@@ -55,6 +55,12 @@ class Description:
         return height, width
 
 
+WHY_NO_ARTFID = (
+    "like FID it compares thousands of pictures by an Inception network, whose weights are a download; and a "
+    "copy of the photo wins it"
+)
+
+
 class Examiner:
     """Describes and compares pictures, keeping what is asked for again and again: photos and styles."""
 
@@ -129,7 +135,7 @@ class Examiner:
 
 def _optional_measures(size: int, device: torch.device) -> tuple[LPIPS | None, dict[str, str]]:
     """The network of LPIPS if it can be had, and why measures are absent."""
-    absent = {}
+    absent = {"artfid": WHY_NO_ARTFID}
     if size < MS_SSIM_MIN_SIZE:
         absent["ms_ssim"] = f"five scales need pictures of {MS_SSIM_MIN_SIZE} pixels, these have {size}"
     weights = find_vgg16_weights()

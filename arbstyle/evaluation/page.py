@@ -36,6 +36,7 @@ HEADLINE = {
     "ssim": "SSIM to the photo",
     "ms_ssim": "MS-SSIM",
     "lpips": "LPIPS",
+    "artfid": "ArtFID",
 }
 
 EXPLANATION = """
