@@ -338,6 +338,23 @@ def test_whatever_the_weights_sub_pixels_agree_on_flat_inputs(factor: int):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_bias_that_old_files_have_changes_nothing(noise: bool, flat: bool):
+    transformer = FastTransformer(noise=noise).double()
+    parameters = 0.5 * normal(1, transformer.num_style_parameters).double()
+    photo = random(1, 3, 40, 56).double()
+    photo = photo.mean().expand_as(photo) if flat else photo
+    without = transformer(photo, parameters)
+    old = SubPixelConv(transformer.to_fine.in_channels, transformer.fine.conv.in_channels).double()
+    with torch.no_grad():
+        old.weight.copy_(transformer.to_fine.weight)
+        old.bias.copy_(normal(*old.bias.shape))
+    transformer.to_fine = old
+    torch.testing.assert_close(transformer(photo, parameters), without, rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
 def test_sub_pixel_kernels_keep_all_but_their_sums():
     conv = some_sub_pixel_conv()
     x = normal(1, 4, 8, 8)
@@ -431,8 +448,7 @@ def test_gradient_reaches_all_that_trains_and_nothing_frozen(encoder: str, trans
             assert parameter.grad is None, name
         elif parameter.grad is None or parameter.grad.norm() < 1e-5:
             unreached.add(name)
-    # The same for all sub-pixels, and taken out again by the norm; model files have it.
-    assert not unreached - {"transformer.to_fine.bias"}
+    assert not unreached
 
 
 @torch.no_grad()

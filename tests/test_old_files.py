@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from arbstyle import Stylizer
 from arbstyle.cli import main
 from arbstyle.images import read_image
+from arbstyle.networks import load_styler, save_styler
+from arbstyle.painting import fingerprint
 from arbstyle.perception import psnr
 from arbstyle.training.old_keys import NEW_KEYS
 
@@ -54,6 +56,18 @@ def test_an_old_style_file_holds_what_the_model_says_of_its_picture_today():
     torch.testing.assert_close(known.code, again, atol=0.02, rtol=0.02)  # it was encoded in bfloat16
 
 
+def test_weights_without_effect_leave_the_networks_but_not_the_file(tmp_path: Path):
+    styler, information = load_styler(FILES / "model.safetensors")
+    name = "transformer.to_fine.bias"
+    assert name not in styler.state_dict()
+    saved = save_styler(styler, tmp_path / "again.safetensors", information)
+    for each in (styler, load_styler(saved)[0]):
+        assert fingerprint(each) == "8d6e129da24868ed", "what the version of then called it"
+    then, now = load_file(FILES / "model.safetensors"), load_file(saved)
+    assert then.keys() == now.keys() >= {name}
+    assert all(torch.equal(then[key], now[key]) for key in then)
+
+
 def test_an_old_checkpoint_is_exported_as_it_was(old_run: Path):
     exported = old_run / "again.safetensors"
     assert main(["export", str(old_run / "run" / "checkpoints" / "last.ckpt"), "-o", str(exported)]) == 0
@@ -71,3 +85,4 @@ def test_an_old_run_goes_on_and_is_told_each_new_name(old_run: Path, caplog: pyt
     checkpoint = torch.load(old_run / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
     assert any(key.startswith("moments_head.") for key in checkpoint["state_dict"])
+    assert not any(key.endswith("to_fine.bias") for key in checkpoint["state_dict"])

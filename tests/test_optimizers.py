@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from arbstyle.training.muon import Muon, orthogonalize
+from arbstyle.training.resuming import drop_retired_weights
 
 
 def train(parameters: list[Tensor], optimizer: torch.optim.Optimizer, steps: int = 5) -> None:
@@ -91,3 +93,40 @@ def test_parameters_without_gradients_stay_and_a_closure_is_called():
     losses = [optimizer.step(loss).item() for _ in range(20)]
     assert losses[-1] < losses[0]
     assert torch.equal(still, before)
+
+
+class Old(nn.Module):
+    """Three weights, of which the middle one is to be dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.idle, self.last = parameters((4, 3), (4,), (2, 4))
+
+
+class New(nn.Module):
+    retired: ClassVar[dict[str, str]] = {"idle": "first"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = parameters((4, 3), (2, 4))
+
+
+@pytest.mark.parametrize("kind", [Muon, torch.optim.Adam])
+def test_a_run_goes_on_without_a_weight_that_a_later_version_dropped(kind: type[torch.optim.Optimizer]):
+    def groups_of(module: nn.Module) -> list[dict[str, Any]]:  # not in the module's own order
+        others = [each for each in module.parameters() if each is not module.last]
+        return [{"params": [module.last]}, {"params": others}]
+
+    old = Old()
+    optimizer = kind(groups_of(old), lr=0.1)
+    train([old.first, old.last, old.idle], optimizer)
+    checkpoint = copy.deepcopy({"state_dict": old.state_dict(), "optimizer_states": [optimizer.state_dict()]})
+    new = New()
+    drop_retired_weights(checkpoint, new, groups_of(new))
+    new.load_state_dict(checkpoint["state_dict"])
+    resumed = kind(groups_of(new), lr=0.1)
+    resumed.load_state_dict(checkpoint["optimizer_states"][0])
+    train([old.first, old.last, old.idle], optimizer)
+    train([new.first, new.last], resumed)
+    assert torch.equal(old.first, new.first)
+    assert torch.equal(old.last, new.last)

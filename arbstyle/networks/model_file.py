@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.networks.outline import check_architecture, check_shapes, shapes_only
-from arbstyle.networks.state import load_own_state, own_state
+from arbstyle.networks.state import load_own_state, own_state, retired_weights
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.base import TransformerNetwork
@@ -87,7 +87,8 @@ def save_styler(
     Raises:
         ArbstyleError: weights that are not finite, also in half precision; a place that can't be written.
     """
-    return save_state(own_state(styler), describe_styler(styler), path, information)
+    state = own_state(styler) | styler.retired_weights
+    return save_state(state, describe_styler(styler), path, information)
 
 
 def save_state(
@@ -179,6 +180,7 @@ def _load(
     state = {name: file.read(name).float() for name in file.shapes}
     _check_finite(state, path)
     load_own_state(styler, state)
+    styler.retired_weights = {name: state[name] for name in retired_weights(styler) if name in state}
     return styler.eval()
 
 

@@ -26,6 +26,8 @@ class ArbitraryStyler(nn.Module):
         self.style_encoder = style_encoder
         self.transformer = transformer
         self.head: nn.Module = style_encoder.make_head(transformer.neutral_parameters())
+        # Of an old file. They do nothing, but tell models apart, and are saved again with the model.
+        self.retired_weights: dict[str, Tensor] = {}
 
     def forward(self, content: Tensor, style: Tensor, seed: int = 0) -> Tensor:
         """Paint each photo in its style.

@@ -83,7 +83,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 def fingerprint(styler: ArbitraryStyler) -> str:
     """16 hexadecimal digits that tell models apart whose codes mean different things."""
     digest = hashlib.sha256()
-    for key, value in sorted(own_state(styler).items()):
+    for key, value in sorted((own_state(styler) | styler.retired_weights).items()):
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

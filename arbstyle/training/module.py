@@ -30,7 +30,7 @@ from arbstyle.training.loss import MomentsHead, build_loss
 from arbstyle.training.machine import random_state, set_random_state
 from arbstyle.training.objective import Objective
 from arbstyle.training.optimizers import build_scheduler, parameter_groups, use_rates
-from arbstyle.training.resuming import check_resumable, information, state_of
+from arbstyle.training.resuming import check_resumable, drop_retired_weights, information, state_of
 from arbstyle.training.schedule import WarmAverage
 from arbstyle.training.settings import LoggingSettings, LossSettings, OptimizationSettings, StartSettings
 from arbstyle.training.start import start_from_model, train_descriptions_only
@@ -258,6 +258,7 @@ class StyleTransferTraining(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.styler, self.optimization.optimizer)
+        drop_retired_weights(checkpoint, self, self._parameter_groups())
         load_own_state(self, state_of(checkpoint))
         self._random_state = checkpoint.get("random_state")
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks.model_file import describe_styler, is_described_by
+from arbstyle.networks.state import retired_weights
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.perception import PerceptualLoss
 from arbstyle.training.data import StyleTransferData
 from arbstyle.training.machine import git_revision
+from arbstyle.training.optimizers import Group
 
 
 def check_resumable(checkpoint: Mapping[str, Any], styler: ArbitraryStyler, optimizer: str) -> None:
@@ -38,6 +40,51 @@ def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """A checkpoint's tensors by the names of today; earlier ones had others."""
     state: Mapping[str, Tensor] = checkpoint["state_dict"]
     return {key.replace("moments_reader.", "moments_head."): value for key, value in state.items()}
+
+
+def drop_retired_weights(checkpoint: dict[str, Any], module: nn.Module, groups: Sequence[Group]) -> None:
+    """Take weights that only old versions had out of a checkpoint, and out of its optimisers' states.
+
+    An optimiser numbers its parameters: those after a dropped one move up.
+
+    Args:
+        checkpoint: changed in place.
+        module: what is trained.
+        groups: of its parameters, as the optimiser has them.
+    """
+    retired = {
+        name: before for name, before in retired_weights(module).items() if name in checkpoint["state_dict"]
+    }
+    if not retired:
+        return
+    checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in retired}
+    name_of = {id(parameter): name for name, parameter in module.named_parameters()}
+    names = [name_of[id(parameter)] for group in groups for parameter in group["params"]]
+    for name, before in retired.items():
+        if before in names:
+            names.insert(names.index(before) + 1, name)
+    dropped = {number for number, name in enumerate(names) if name in retired}
+    checkpoint["optimizer_states"] = [
+        _without(state, dropped) if _num_parameters(state) == len(names) else state
+        for state in checkpoint.get("optimizer_states", [])
+    ]
+
+
+def _num_parameters(optimizer_state: Mapping[str, Any]) -> int:
+    return sum(len(group["params"]) for group in optimizer_state["param_groups"])
+
+
+def _without(optimizer_state: Mapping[str, Any], dropped: Set[int]) -> dict[str, Any]:
+    """An optimiser's state without some parameters, the others numbered anew."""
+    numbers = [number for group in optimizer_state["param_groups"] for number in group["params"]]
+    new = {old: number for number, old in enumerate(each for each in numbers if each not in dropped)}
+    return {
+        "state": {new[old]: value for old, value in optimizer_state["state"].items() if old in new},
+        "param_groups": [
+            {**group, "params": [new[old] for old in group["params"] if old in new]}
+            for group in optimizer_state["param_groups"]
+        ],
+    }
 
 
 def information(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,8 @@ class TransformerNetwork(Described, ABC):
     num_style_parameters: int
     noise_inputs: Sequence[tuple[int, tuple[int, ...]]] = ()
     """The noise it paints from: (pixels of the photo a position, period of each map), a line a resolution."""
+    retired: Mapping[str, str] = MappingProxyType({})
+    """Weights without effect that only old files have: name → name of the weight that stood before it."""
 
     def finish(self) -> None:
         for name in ("multiple", "smallest"):

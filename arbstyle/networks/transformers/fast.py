@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,7 @@ class FastTransformer(TransformerNetwork):
 
     multiple = 8
     smallest = 16
+    retired = MappingProxyType({"to_fine.bias": "to_fine.weight"})
 
     def __init__(
         self,
@@ -66,7 +68,8 @@ class FastTransformer(TransformerNetwork):
         self.up: nn.Conv2d = reflection_conv(deep_width, width, 3, bias=False)
         self.merge: StyledConv = StyledConv(width, width)
         self.after: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
-        self.to_fine: SubPixelConv = SubPixelConv(width, fine_width)
+        # The norm of `fine` takes out any constant, so a bias would never do anything.
+        self.to_fine: SubPixelConv = SubPixelConv(width, fine_width, bias=False)
         self.detail: nn.Conv2d = zero_conv(3 * 2 * 2, fine_width)
         self.fine: StyledConv = StyledConv(fine_width, fine_width)
         self.to_picture: SubPixelConv = SubPixelConv(fine_width, 3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,25 +55,26 @@ class SubPixelConv(nn.Conv2d):
         inputs: channels.
         outputs: channels after the shuffle.
         factor: of the shuffle.
+        bias: leave it out where a norm takes out any constant.
     """
 
-    def __init__(self, inputs: int, outputs: int, factor: int = 2) -> None:
+    def __init__(self, inputs: int, outputs: int, factor: int = 2, bias: bool = True) -> None:
         self.sub_pixels: int = factor**2
-        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect")
+        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect", bias=bias)
         with torch.no_grad():
             self.weight.copy_(self.weight[:: self.sub_pixels].repeat_interleave(self.sub_pixels, dim=0))
-        nn.init.zeros_(self._bias)
-
-    @property
-    def _bias(self) -> Tensor:
-        return cast(Tensor, self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×inputs×H×W to N×(outputs·factor²)×H×W."""
         kernels = self.weight.unflatten(0, (-1, self.sub_pixels))
         means = kernels.mean(dim=(3, 4), keepdim=True)
         even = kernels - means + means.mean(dim=1, keepdim=True)
-        bias = self._bias.unflatten(0, (-1, self.sub_pixels)).mean(dim=1).repeat_interleave(self.sub_pixels)
+        bias = self.bias
+        if bias is not None:
+            shared = bias.unflatten(0, (-1, self.sub_pixels)).mean(dim=1)
+            bias = shared.repeat_interleave(self.sub_pixels)
         return self._conv_forward(x, even.flatten(0, 1), bias)
 
 
