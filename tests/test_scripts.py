@@ -13,7 +13,8 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     spec = importlib.util.spec_from_file_location("same_pictures", SCRIPTS / "same_pictures.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
@@ -27,4 +28,5 @@ def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: py
     assert not script.compare(tmp_path / "one", tmp_path / "other")
     plain, tiles = capsys.readouterr().out.splitlines()
     assert plain.split() == ["plain", "the", "same"]
-    assert tiles.startswith("tiles") and "differ by up to" in tiles
+    assert tiles.startswith("tiles")
+    assert "differ by up to" in tiles
