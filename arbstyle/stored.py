@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images.files import atomic_path
+from arbstyle.images.files import atomic_path, why_no_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +59,9 @@ def open_tensors(path: str | Path, framework: Literal["pt", "numpy"]) -> Iterato
     Raises:
         ArbstyleError: not a regular file, or not of this kind.
     """
-    if not Path(path).is_file():  # a pipe or a device would be waited for, for ever
-        raise ArbstyleError("there is no such file")
+    reason = why_no_file(path)
+    if reason:
+        raise ArbstyleError(reason)
     try:
         with safe_open(path, framework=framework) as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -132,10 +133,10 @@ def read_json_file(path: str | Path, longest: int = MAX_JSON) -> dict[str, Any]:
         OSError: it can't be read.
         ValueError: it holds anything else.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():  # a pipe or a device would be waited for, for ever
-        raise ValueError("expected a regular file")
-    with path.open("rb") as file:
+    reason = why_no_file(path)
+    if reason and Path(path).exists():
+        raise ValueError(reason)
+    with Path(path).open("rb") as file:
         return read_json_object(file.read(4 * longest + 1).decode("utf-8"), longest)
 
 

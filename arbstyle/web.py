@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.files import atomic_path
 from arbstyle.painting.gallery import SUFFIX, gallery_files
 
 PAGE = ("index.html", "style.css", "app.js", "worker.js", "pixels.js", "safetensors.js", "offline.js")
@@ -86,15 +87,18 @@ def collect_site(runtime: Path | None = None) -> dict[str, Path | bytes]:
 
 
 def write_site(site: Site, folder: str | Path) -> Path:
-    """Write the page into a folder that any web server can serve as it is."""
+    """Write the page into a folder that any web server can serve as it is.
+
+    Raises:
+        ArbstyleError: a folder that cannot be written, or a full disk.
+    """
     folder = Path(folder)
     for address, content in site.items():
-        target = folder / address
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            target.write_bytes(content)
-        else:
-            shutil.copyfile(content, target)
+        with atomic_path(folder / address) as temporary:
+            if isinstance(content, bytes):
+                temporary.write_bytes(content)
+            else:
+                shutil.copyfile(content, temporary)
     return folder
 
 

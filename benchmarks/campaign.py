@@ -96,7 +96,7 @@ def score_checkpoint(checkpoint: Path, args: argparse.Namespace) -> None:
 
     model = args.folder / "model.safetensors"
     subprocess.run(
-        [sys.executable, "-m", "arbstyle", "export", str(checkpoint), "-o", str(model)],
+        [sys.executable, "-m", "arbstyle", "export", str(checkpoint), "-o", str(model), "--overwrite"],
         cwd=REPOSITORY,
         check=True,
     )

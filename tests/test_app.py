@@ -367,3 +367,11 @@ def test_fifty_clients_at_a_time(page, painter):
 def test_a_port_that_no_machine_has(port: str, capsys: pytest.CaptureFixture[str]):
     assert main(["app", f"--port={port}"]) == 2
     assert "expected a --port from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["app", "--port", str(port)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"arbstyle: error: cannot serve on 127.0.0.1:{port}: it is taken")

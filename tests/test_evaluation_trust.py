@@ -33,6 +33,30 @@ def test_rows_are_counted_by_what_was_done(folders, encoder):
     assert second.work == {"painted": 5, "measured": 0, "kept": 11}
 
 
+@pytest.mark.parametrize("place", ["content", "style", "others"])
+def test_the_report_is_not_mixed_with_pictures(place, folders, encoder, tmp_path):
+    content, style, report = folders
+    evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)
+    others = {"other": report / "pictures" / "mix"}
+    folder = {"content": content, "style": style, "others": others["other"]}[place]
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    before = sorted(folder.iterdir())
+    with pytest.raises(ArbstyleError, match="would be mixed with it"):
+        evaluate(content, style, link, methods=[Mix("new")], outputs=others, size=SIZE, encoder=encoder)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_pictures_of_others_are_not_replaced(folders, encoder):
+    content, style, report = folders
+    mine = report / "pictures" / "mix" / "dog__ink.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ArbstyleError, match="not from an evaluation"):
+        evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)
+    assert mine.read_text() == "mine"
+
+
 def test_changed_measuring_code_measures_again_and_paints_nothing(folders, encoder, monkeypatch):
     content, style, report = folders
     evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -93,6 +94,46 @@ def test_an_output_is_never_an_input(role: str, link: str, here: Path, capsys: p
     assert Path(target).read_bytes() == before
 
 
+RESULTS = {
+    "stylize": ("stylize photo.png --style woodcut -o {}.png", True),
+    "stylize a sheet": ("stylize photo.png --style woodcut --grid --size 32 -o {}.png", True),
+    "optimize": ("optimize photo.png --steps 1 -o {}.png", True),
+    "optimize several": ("optimize photo.png style.png --steps 1 -o {{content}}-{}.png", False),
+    "optimize's history": ("optimize photo.png --steps 1 -o other.png --history {}.csv", True),
+    "composite": ("composite photo.png style.png -o {}.png", True),
+    "styles": ("styles photo.png --size 16 -o {}.png", True),
+    "style save": ("style save photo.png -o {}.safetensors", True),
+    "style show": ("style show woodcut --thumbnail {}.png", True),
+    "export a model": ("export a.ckpt -o {}.safetensors", False),
+    "export graphs": ("export --onnx .", False),
+    "video": ("video film --style woodcut -o {}.gif", True),
+}
+"""Commands, and whether they can do their work here."""
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_an_earlier_result_is_replaced_only_with_overwrite(
+    kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    command, can_work = RESULTS[kind]
+    words = command.format("result").split()
+    words += QUICK if words[0] == "optimize" else []
+    Path("film").mkdir()
+    shutil.copy("photo.png", "film/1.png")
+    for name in ("result.png", "result.csv", "result.gif", "result.safetensors", "painter.onnx"):
+        Path(name).write_text("earlier")
+    for name in ("photo-result.png", "style-result.png"):
+        Path(name).write_text("earlier")
+    assert main(words) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    texts = [path.read_text() for path in (*here.glob("*result*"), Path("painter.onnx"))]
+    assert set(texts) == {"earlier"}
+    assert not Path("other.png").exists()
+    if can_work:
+        assert main([*words, "--overwrite"]) == 0
+        assert any(path.read_bytes() != b"earlier" for path in here.glob("result*"))
+
+
 def test_frames_are_of_one_run(here: Path, capsys: pytest.CaptureFixture[str]):
     words = ["optimize", "photo.png", "-o", "out.png", "--steps", "2", "--frames", "frames", *QUICK]
     assert main(words) == 0
@@ -125,6 +166,34 @@ def test_natural_order_links_pipes_and_circles(tmp_path: Path):
     for found in (find_images(tmp_path, recursive=True), find_matches(f"{tmp_path}/**/*.png")):
         assert {path.name for path in found} == everything
         assert len(found) == 5
+
+
+PIPES = [
+    "stylize photo.png --style {}.png -o out.png",
+    "stylize photo.png --style {}.safetensors -o out.png",
+    "stylize photo.png --style woodcut --model {}.safetensors -o out.png",
+    "stylize photo.png --style woodcut woodcut --mask {}.png mask.png -o out.png",
+    "optimize photo.png --init {}.png -o out.png",
+    "optimize photo.png --vgg-weights {}.pth -o out.png",
+    "composite photo.png {}.png -o out.png",
+    "export {}.ckpt -o out.safetensors",
+    "style show {}.safetensors",
+    "video {}.mp4 --style woodcut -o out.mp4",
+    "dataset {}.parquet --styles style.png -o out",
+    "dataset photos --styles {}.png -o out",
+]
+
+
+@pytest.mark.parametrize("command", PIPES)
+def test_a_pipe_is_said_to_be_no_file(command: str, here: Path, capsys: pytest.CaptureFixture[str]):
+    """Opened, it would be waited for, for ever."""
+    (word,) = (word for word in command.split() if word.startswith("{}"))
+    os.mkfifo(word.format("pipe"))
+    Path("photos").mkdir()
+    picture().save("photos/1.png")
+    assert main(command.format("pipe").split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not a regular file" in line
 
 
 def test_patterns_in_folders_with_brackets(tmp_path: Path):

@@ -25,6 +25,7 @@ from arbstyle.cli import main
 from arbstyle.restyling.draw import draw
 from arbstyle.restyling.job import Job, plan
 from arbstyle.restyling.local import LocalEngine, one_thread
+from arbstyle.restyling.styles import StyleTable, find_style_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZES = {"cats/a.png": (48, 40), "cats/b.jpg": (40, 56), "dogs/c.webp": (48, 48), "dogs/d.jpeg": (33, 47)}
@@ -321,6 +322,26 @@ def test_killed_workers_and_a_killed_command_lose_nothing(paintings: Path, tmp_p
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     with (tmp_path / "out.manifest" / "manifest.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == manifest(whole)
+
+
+def test_styles_of_the_gallery(photos: Path, tmp_path: Path):
+    assert [file.name for file in find_style_files(["woodcut", "abstract"])] == ["abstract", "woodcut"]
+    job = plan(str(photos), ["woodcut"], tmp_path / "out", LocalEngine(1), style_size=64, size=16)
+    assert [(progress.done, progress.failed) for progress in job.run()][-1][0] > 0
+    table = StyleTable.load(tmp_path / "out.manifest")
+    known = Stylizer.from_pretrained(device="cpu", precision="fp32").parameters_of("woodcut")
+    np.testing.assert_allclose(table.parameters, known.numpy(), rtol=0.05, atol=0.05)
+
+
+def test_notes_of_others_are_not_replaced(
+    photos: Path, paintings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    mine = tmp_path / "out.manifest" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main(["dataset", str(photos), "--styles", str(paintings), "-o", str(tmp_path / "out")]) == 2
+    assert "not from an earlier run" in capsys.readouterr().err
+    assert [mine] == list(mine.parent.iterdir())
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -434,5 +434,5 @@ def test_patterns_end_and_pipes_are_never_opened(tmp_path: Path):
     assert isinstance(pictures, PictureSet)
     assert len(pictures) == 1
     assert [file.name for file in find_style_files([pattern])] == ["a.png"]
-    with pytest.raises(ArbstyleError, match="no such picture set"):
+    with pytest.raises(ArbstyleError, match="not a regular file"):
         open_pictures(str(tmp_path / "pipe.png"))

@@ -279,7 +279,7 @@ def pickled(path: Path) -> None:
 
 WRONG_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda path: None, "no such file"),
-    "a folder": (Path.mkdir, "no such file"),
+    "a folder": (Path.mkdir, "it is a folder"),
     "empty": (Path.touch, "not a safetensors file"),
     "text": (lambda path: path.write_text("hello\n" * 100), "not a safetensors file"),
     "a picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100)), "not a safetensors file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
@@ -434,7 +435,13 @@ def bad_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
     empty = folder / "empty.mp4"
     empty.touch()
     yield empty, "cannot read '.*' as a video"
-    yield folder / "missing.mp4", "cannot read '.*' as a video: No such file"
+    yield folder / "missing.mp4", "cannot read '.*' as a video: there is no such file"
+    os.mkfifo(folder / "pipe.mp4")
+    yield folder / "pipe.mp4", "it is not a regular file"
+    write_film(folder / "other.mp4", 2)
+    playlist = folder / "playlist.mp4"  # would open another file
+    playlist.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    yield playlist, "a format that is not read here"
     for suffix in ("png", "jpg"):
         painting = folder / f"{suffix}.mp4"
         Image.fromarray(picture(0)).save(painting, format={"png": "PNG", "jpg": "JPEG"}[suffix])

@@ -242,6 +242,29 @@ def test_killed_and_interrupted_work_ends_as_if_it_had_not_been(tmp_path: Path):
     assert not parts.exists()
 
 
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+def test_a_folder_called_like_unfinished_work_is_not_deleted(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    film = write_film(tmp_path / "long.mp4", 3, size=(16, 24))
+    mine = tmp_path / "out.mp4.parts" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert video(film, "--style", NIGHT, "-o", tmp_path / "out.mp4", option) == 2
+    assert "not from an earlier run" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
+def test_fewer_pictures_than_before_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    film = write_film(tmp_path / "long.mp4", 3, size=(16, 24))
+    (tmp_path / "frames").mkdir()
+    for number in range(1, 6):
+        (tmp_path / "frames" / f"{number:06d}.png").write_text("earlier")
+    words = ("--style", NIGHT, "-o", tmp_path / "frames", "--overwrite")
+    assert video(film, *words) == 0
+    assert "2 pictures of an earlier run are left beside the 3 new ones" in capsys.readouterr().err
+
+
 def test_a_folder_of_pictures_becomes_a_film(tmp_path: Path):
     for number in range(4):
         Image.fromarray(picture(number, 24, 32)).save(tmp_path / f"{number}.png")

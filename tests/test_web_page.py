@@ -88,6 +88,29 @@ def test_written_out(small_site: Site, tmp_path: Path):
     )
 
 
+def test_files_of_others_are_not_replaced(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    small_site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("arbstyle.web.collect_site", lambda runtime: dict(small_site))
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("mine")
+    command = ["web", "-o", str(folder)]
+    assert main(command) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert main([*command, "--overwrite"]) == 0
+    assert (folder / "index.html").read_text() != "mine"
+    source = next(content for content in small_site.values() if isinstance(content, Path))
+    before = source.read_bytes()
+    assert main(["web", "-o", str(source.parent), "--overwrite"]) == 2
+    assert "is an input (the page)" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], small_site: Site):
     assert main(["web", "--runtime", str(tmp_path / "nothing"), "-o", str(tmp_path / "site")]) == 2
     assert "npm install" in capsys.readouterr().err

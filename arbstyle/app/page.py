@@ -41,6 +41,9 @@ def serve(stylizer: Stylizer, pixels: int = PAINTED_PIXELS, concurrency: int = 1
         pixels: of a picture that is painted, at most.
         concurrency: pictures painted at a time.
         **launch: what Gradio's ``launch`` takes, such as ``server_name``, ``server_port`` and ``inbrowser``.
+
+    Raises:
+        ArbstyleError: no port is free there.
     """
     restrict_pillow()  # Gradio opens uploads, too
     warnings.simplefilter("ignore", StrengthWarning)  # the slider ends where it looks odd
@@ -53,7 +56,13 @@ def serve(stylizer: Stylizer, pixels: int = PAINTED_PIXELS, concurrency: int = 1
         "enable_monitoring": False,
     }
     launch["theme"] = gr.themes.Soft(font="system-ui", font_mono="monospace")  # no fonts from elsewhere
-    page.launch(**launch)
+    try:
+        page.launch(**launch)
+    except OSError as error:  # Gradio speaks of its own settings
+        place = f"{launch.get('server_name') or '127.0.0.1'}:{launch.get('server_port') or '7860 and on'}"
+        raise ArbstyleError(
+            f"cannot serve on {place}: it is taken, or not of this machine; give another --port or --host"
+        ) from error
     return page
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from arbstyle.errors import ArbstyleError
@@ -56,6 +59,14 @@ class ResultFile:
     def check(self) -> None:
         if not 1 <= self.quality <= 100:
             raise ArbstyleError(f"expected a --quality from 1 to 100, got {self.quality}")
+
+
+def check_new(outputs: Iterable[str | Path], instead: str = "give another -o") -> None:
+    """Raise an ArbstyleError if a result exists: without --overwrite none is replaced."""
+    existing = [output for output in outputs if os.path.exists(output)]
+    if existing:
+        what = "exists" if len(existing) == 1 else f"and {len(existing) - 1} more results exist"
+        raise ArbstyleError(f"'{existing[0]}' {what}; add --overwrite, or {instead}")
 
 
 def warn(message: str) -> None:

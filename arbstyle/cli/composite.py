@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import arbstyle
-from arbstyle.cli._options import ResultFile
+from arbstyle.cli._options import ResultFile, check_new
 from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def composite(
     at: Annotated[str | None, "X,Y"] = None,
     scale: float = 1.0,
     gradients: Literal["normal", "mixed"] = "normal",
+    overwrite: bool = False,
     painting: Painting,
     result: ResultFile,
 ) -> None:
@@ -56,6 +57,7 @@ def composite(
             negative one write --at=-40,0 (default: centred).
         scale: of the foreground, before it is placed.
         gradients: mixed lets the background's texture show through.
+        overwrite: replace a result that exists.
     """
     from arbstyle.compositing import read_and_composite
     from arbstyle.images import check_output_path, check_outputs, write_image
@@ -66,6 +68,8 @@ def composite(
     roles = {"FOREGROUND": foreground, "BACKGROUND": background, "--mask": mask, "--style": painting.style}
     roles |= {"--model": painting.model}
     check_outputs([("--output", output)], [(role, path) for role, path in roles.items() if path])
+    if not overwrite:
+        check_new([output])
     picture = read_and_composite(
         foreground,
         background,

@@ -121,7 +121,7 @@ def dataset(
     Args:
         input: a folder of pictures, of parquet or arrow tables or of WebDataset shards (.tar); a file or
             quoted pattern of such; or a hub name (owner/name).
-        styles: pictures, folders of pictures, files of 'arbstyle style save'.
+        styles: pictures, folders of pictures, names of 'arbstyle styles', files of 'arbstyle style save'.
         output: where the results go.
     """
     from tqdm import tqdm
@@ -151,7 +151,7 @@ def dataset(
         batch=machines.batch,
         vgg_weights=machines.vgg_weights,
     )
-    with tqdm(unit="picture", dynamic_ncols=True, smoothing=0.05) as bar:
+    with tqdm(unit="picture", disable=None, dynamic_ncols=True, smoothing=0.05) as bar:
         for progress in job.run():
             if bar.total is None:
                 bar.reset(progress.total)

@@ -18,6 +18,7 @@ def export(
     onnx: Annotated[str | None, "FOLDER"] = None,
     precision: Literal["fp32", "fp16"] = "fp32",
     vgg_weights: Annotated[str | None, "FILE"] = None,
+    overwrite: bool = False,
 ) -> None:
     """Turn a training checkpoint into a model file, or a model into ONNX graphs.
 
@@ -27,7 +28,9 @@ def export(
         onnx: write style.onnx, head.onnx and painter.onnx there.
         precision: what the ONNX graphs compute in.
         vgg_weights: VGG-19, for models that contain one.
+        overwrite: replace files that exist.
     """
+    from arbstyle.cli._options import check_new
     from arbstyle.errors import ArbstyleError
     from arbstyle.images import check_outputs
 
@@ -37,6 +40,8 @@ def export(
     outputs += [("--onnx", str(Path(onnx) / f"{name}.onnx")) for name in GRAPHS] if onnx else []
     inputs = {"MODEL": model, "--vgg-weights": vgg_weights}
     check_outputs(outputs, [(role, path) for role, path in inputs.items() if path])
+    if not overwrite:
+        check_new([path for _, path in outputs])
     if output:
         _write_model(model, output)
     if onnx:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from arbstyle.cli._options import warn
+from arbstyle.cli._options import check_new, warn
 from arbstyle.cli._pipes import piped
 from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
@@ -70,6 +70,7 @@ def optimize(
     output: Annotated[str, "-o", "OUT"],
     recursive: bool = False,
     skip_existing: bool = False,
+    overwrite: bool = False,
     settings: Settings,
     records: Records,
 ) -> int:
@@ -88,24 +89,30 @@ def optimize(
             for standard output (PNG).
         recursive: look into subfolders, too.
         skip_existing: go on where a batch was interrupted.
+        overwrite: replace results that exist.
     """
+    if skip_existing and overwrite:
+        raise ArbstyleError("--overwrite is not allowed with --skip-existing; give one of them")
     given = content or []
     if not given and len(style) > 1:
         warn("no CONTENT before --style, which takes all words after it: making a texture of all styles")
     with log_lines(), piped([*given, *style], output) as (words, place):
         contents, styles = words[: len(given)], words[len(given) :]
-        return _optimize(contents, styles, place or output, recursive, skip_existing, settings, records)
+        jobs, run = _plan(contents, styles, place or output, recursive, settings, records)
+        if not (overwrite or skip_existing):
+            check_new(_results(jobs, records), "--skip-existing to paint the rest")
+        return run.all(jobs, skip_existing)
 
 
-def _optimize(
+def _plan(
     words: Sequence[str],
     style: Sequence[str],
     output: str,
     recursive: bool,
-    skip_existing: bool,
     settings: Settings,
     records: Records,
-) -> int:
+) -> tuple[list[Job], _Run]:
+    """Which pictures to make, and what makes them."""
     from arbstyle.images import check_output_path, check_outputs, is_pattern
     from arbstyle.painting.batch import find_mixture, find_sources, inputs_of, output_folder, plan
 
@@ -128,7 +135,11 @@ def _optimize(
     outputs = [*(("--output", job.output) for job in jobs), *records.files()]
     check_outputs(outputs, inputs_of(contents, [mixture], others))
     styles = [_style_picture(source.text) for source in mixture.sources]
-    return _Run(styles, replace(settings, style_weights=mixture.weights), records).all(jobs, skip_existing)
+    return jobs, _Run(styles, replace(settings, style_weights=mixture.weights), records)
+
+
+def _results(jobs: Sequence[Job], records: Records) -> list[Path]:
+    return [*(job.output for job in jobs), *(path for _, path in records.files())]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from arbstyle.cli._options import ModelOptions
+from arbstyle.cli._options import ModelOptions, check_new
 
 if TYPE_CHECKING:
     from arbstyle import Stylizer
@@ -50,8 +50,8 @@ def save(
     check_output_path(path, (".safetensors",))
     inputs = [("PICTURE", picture), *(("--photos", photo) for photo in photos), *options.files()]
     check_outputs([("--output", path)], inputs)
-    if path.exists() and not overwrite:
-        raise ArbstyleError(f"'{path}' exists; add --overwrite, or give another -o")
+    if not overwrite:
+        check_new([path])
     if refine is None:
         print(_quickest(options, style_size).style(picture, name=name, style_size=style_size).save(path))
         return
@@ -73,12 +73,19 @@ def _quickest(options: ModelOptions, style_size: int | None) -> Stylizer | OnnxS
     return OnnxStylizer()
 
 
-def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None, json: bool = False) -> None:
+def show(
+    files: list[str],
+    *,
+    thumbnail: Annotated[str | None, "PICTURE"] = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
     """Tell what is in style files.
 
     Args:
         files: files that 'arbstyle style save' wrote, or names of the gallery.
         thumbnail: write the (only) file's thumbnail there.
+        overwrite: replace a picture that exists.
         json: as JSON.
     """
     import numpy as np
@@ -92,6 +99,8 @@ def show(files: list[str], *, thumbnail: Annotated[str | None, "PICTURE"] = None
     if thumbnail:
         check_output_path(thumbnail)
         check_outputs([("--thumbnail", thumbnail)], [("FILES", file) for file in files])
+    if thumbnail and not overwrite:
+        check_new([thumbnail], "give another --thumbnail")
     if thumbnail and len(files) > 1:
         raise ArbstyleError(f"--thumbnail writes one picture, but {len(files)} files are given; give one")
     styles = {path: StyleContents.load(gallery_file(path) or path) for path in files}

@@ -8,7 +8,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from arbstyle.cli._options import ModelOptions
+from arbstyle.cli._options import ModelOptions, check_new
 from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def _paint_sheet(photo: str, output: Path, size: int, overwrite: bool, options: 
 
     check_output_path(output)
     check_outputs([("--output", output)], [("PHOTO", photo), *options.files()])
-    if output.exists() and not overwrite:
-        raise ArbstyleError(f"'{output}' exists; add --overwrite, or give another -o")
+    if not overwrite:
+        check_new([output])
     paint = _painter(photo, size, options)
     bar = tqdm(gallery_files(), unit="style", disable=None, leave=False, file=sys.stderr)
     sheet = gallery_sheet({name: paint(name) for name in bar})

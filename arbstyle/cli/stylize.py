@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from arbstyle.cli._options import ModelOptions, ResultFile, warn
+from arbstyle.cli._options import ModelOptions, ResultFile, check_new, warn
 from arbstyle.cli._pipes import piped
 from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
@@ -205,7 +205,5 @@ def _check_results(outputs: Sequence[Path], many: ManyPictures, result: ResultFi
     wrong = [output for output in outputs if result.bits == 16 and output.suffix.lower() != ".png"]
     if wrong:
         raise ArbstyleError(f"16 bits need a name that ends in .png, got '{wrong[0]}': write -o 'NAME.png'")
-    existing = [output for output in outputs if output.exists()]
-    if existing and not (many.overwrite or many.skip_existing):
-        what = "exists" if len(existing) == 1 else f"and {len(existing) - 1} more results exist"
-        raise ArbstyleError(f"'{existing[0]}' {what}; add --overwrite, or --skip-existing to paint the rest")
+    if not (many.overwrite or many.skip_existing):
+        check_new(outputs, "--skip-existing to paint the rest")

@@ -111,6 +111,9 @@ def video(
     job = VideoJob(source, target, cut, description)
     done = job.prepare(resume=result.resume, overwrite=result.overwrite)
     _run(job, painter, done, _expected_frames(source, cut))
+    left = len(target.existing()) - job.frames_done if target.kind == "pictures" else 0
+    if left:
+        warn(f"{left} pictures of an earlier run are left beside the {job.frames_done} new ones")
     for text in source.warnings:
         warn(f"'{clip}': {text}")
     print(target.path)

@@ -13,6 +13,7 @@ def web(
     host: Annotated[str, "ADDRESS"] = "127.0.0.1",
     runtime: Annotated[str | None, "FOLDER"] = None,
     output: Annotated[str | None, "-o", "FOLDER"] = None,
+    overwrite: bool = False,
 ) -> None:
     """Serve the page that paints in the browser, or write it into a folder for a web server.
 
@@ -25,11 +26,19 @@ def web(
         host: address to listen on.
         runtime: the unpacked npm package onnxruntime-web (default: where 'npm install' in web/ puts it).
         output: write all files of the page there, and serve nothing.
+        overwrite: replace files that exist there.
     """
+    from arbstyle.cli._options import check_new
+    from arbstyle.images import check_outputs
     from arbstyle.web import collect_site, make_server, write_site
 
     site = collect_site(Path(runtime) if runtime else None)
     if output:
+        places = [Path(output, address) for address in site]
+        sources = [("the page", content) for content in site.values() if isinstance(content, Path)]
+        check_outputs([("--output", place) for place in places], sources)
+        if not overwrite:
+            check_new(places)
         print(write_site(site, output))
         return
     with make_server(site, host, port) as server:

@@ -47,6 +47,7 @@ from arbstyle.evaluation.pairs import Pair, all_pairs, pictures_by_name, spread_
 from arbstyle.evaluation.results import (
     LAYERS,
     MIN_SIZE,
+    PICTURES,
     REPORT_FILES,
     RESULTS,
     ResultsTable,
@@ -254,7 +255,7 @@ def _report_folder(folder: Path) -> Path:
             f"the report folder {folder} can't be made ({error.strerror}): choose another"
         ) from error
     if not is_table_of_results(folder / RESULTS):
-        foreign = next((name for name in REPORT_FILES if os.path.lexists(folder / name)), None)
+        foreign = next((name for name in (*REPORT_FILES, PICTURES) if os.path.lexists(folder / name)), None)
         if foreign:
             raise ArbstyleError(
                 f"'{folder / foreign}' is not from an evaluation and would be replaced: choose another folder"
@@ -274,6 +275,11 @@ def _require_separate_files(
     inputs += [("--outputs", method.picture(pair, folder)) for method in kept for pair in pairs]
     files = [(role, path) for role, path in others.items() if path and Path(path).is_file()]
     check_outputs((("--output", path) for path in outputs), [*inputs, *files])
+    for role, path in inputs:
+        if path.parent.samefile(folder):
+            raise ArbstyleError(
+                f"'{folder}' is a folder of {role}, and the report would be mixed with it: choose another"
+            )
 
 
 def _require_distinct_names(methods: Sequence[Method]) -> None:

@@ -18,6 +18,7 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation.digests import digest, digest_of_code
 from arbstyle.evaluation.examiner import Description, Examiner
 from arbstyle.evaluation.pairs import Pair
+from arbstyle.evaluation.results import PICTURES
 from arbstyle.images import read_image, resize
 from arbstyle.optimization import Settings, optimize
 from arbstyle.painting import Style, Stylizer
@@ -125,7 +126,7 @@ class GeneratingMethod(WrittenMethod):
     """A method that runs here and writes its pictures into the report."""
 
     def picture(self, pair: Pair, report: Path) -> Path:
-        return report / "pictures" / file_name(self.name) / f"{pair.name}.png"
+        return report / PICTURES / file_name(self.name) / f"{pair.name}.png"
 
     encodes_style = False
     """Whether `prepare` does a part of the work that another photo in the same style does not need again."""

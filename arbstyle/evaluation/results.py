@@ -18,6 +18,8 @@ from arbstyle.perception.metrics import DEEP_STYLE_LAYER, STYLE_LAYERS
 _FORMAT: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # names keep their bytes
 
 RESULTS = "results.csv"
+PICTURES = "pictures"
+"""The folder of a report for what its methods make."""
 REPORT_FILES = (RESULTS, "results.json", "index.html", "preference.html", "preference-key.json")
 
 LAYERS = (*STYLE_LAYERS, DEEP_STYLE_LAYER)

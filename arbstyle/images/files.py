@@ -44,6 +44,22 @@ def check_input_file(path: Path) -> None:
         raise ArbstyleError(f"cannot read {name}: the file is empty (0 bytes)")
 
 
+def why_no_file(path: str | Path) -> str | None:
+    """Why a path is not a file to be read: ``there is no such file``; None if it is one.
+
+    A pipe or a device would be waited for, for ever.
+    """
+    try:
+        mode = _existing_mode(Path(path))
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+    if mode is None:
+        return "there is no such file"
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    return None if stat.S_ISREG(mode) else "it is not a regular file"
+
+
 def check_output_path(path: str | Path, suffixes: Collection[str] | None = WRITABLE_SUFFIXES) -> Path:
     """Check, before a long job, that a file can be written there; nothing is created.
 

@@ -133,15 +133,13 @@ def load_styler(
     """
     path = Path(path)
     remedy = "give a file that 'arbstyle train' exported"
-    if not path.is_file():
-        raise ArbstyleError(f"expected a model in {path}, but there is no such file; {remedy}")
     try:
         with open_tensors(path, "pt") as file:
             information, architecture = _described(file, path, remedy)
             return _load(file, path, architecture, weights, trust_code), information
     except ArbstyleError as error:
-        if str(error).startswith("it is "):
-            raise ArbstyleError(f"{path}: {error}; {remedy}") from error
+        if str(error).startswith(("it is ", "there is ")):  # of the file itself
+            raise ArbstyleError(f"expected a model in {path}, but {error}; {remedy}") from error
         raise
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.arrays import LUMA, as_float_array, as_image, read_array, resize_array
+from arbstyle.images.files import why_no_file
 from arbstyle.images.sizes import style_view, target_size
 from arbstyle.onnx.storage import header_hash
 from arbstyle.painting.gallery import gallery_file
@@ -218,10 +219,8 @@ class OnnxStylizer:
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3  # errors
         path = self.folder / f"{name}.onnx"
-        if not path.is_file():
-            raise ArbstyleError(
-                f"expected a graph in {path}, but there is no such file; write it: 'arbstyle export'"
-            )
+        if reason := why_no_file(path):
+            raise ArbstyleError(f"expected a graph in {path}, but {reason}; write it: 'arbstyle export'")
         try:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions share no base but this one

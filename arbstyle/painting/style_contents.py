@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images.files import check_output_path
+from arbstyle.images.files import check_output_path, why_no_file
 from arbstyle.stored import (
     LARGEST_OF_A_STYLE,
     StoredTensors,
@@ -95,8 +95,8 @@ class StyleContents:
         """
         path = Path(path)
         remedy = "write one with 'arbstyle style save'"
-        if not path.is_file():
-            raise ArbstyleError(f"expected a style file in {path}, but there is no such file; {remedy}")
+        if reason := why_no_file(path):
+            raise ArbstyleError(f"expected a style file in {path}, but {reason}; {remedy}")
         try:
             with open_tensors(path, "numpy") as file:
                 kind = file.metadata.get("format", "no format at all")

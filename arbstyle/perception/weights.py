@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.images.files import why_no_file
 from arbstyle.perception.vgg import Network
 from arbstyle.stored import LARGEST_WEIGHT, are_within, open_tensors
 
@@ -67,8 +68,8 @@ def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
 
 def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tensor]:
     remedy = f"point --vgg-weights or {variable} to a .safetensors or .pth file of {network}"
-    if not path.is_file():
-        raise ArbstyleError(f"expected {network} weights in {path}, but there is no such file; {remedy}")
+    if reason := why_no_file(path):
+        raise ArbstyleError(f"expected {network} weights in {path}, but {reason}; {remedy}")
     try:
         state = (
             _read_safetensors(path)

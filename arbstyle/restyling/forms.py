@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import find_images, find_matches
+from arbstyle.images.files import why_no_file
 from arbstyle.restyling.folders import Folder, FolderWriter
 from arbstyle.restyling.parts import Chunk, Part, Result
 from arbstyle.restyling.shards import Shards, ShardWriter
@@ -142,15 +144,22 @@ def _open_hub(source: str, split: str, key: str) -> Input:
     """A set of the hub, by way of the files that ``datasets`` keeps of it."""
     name, _, configuration = source.partition(":")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        if os.path.exists(source):
+            raise ArbstyleError(f"cannot read '{source}': {why_no_file(source)}")
         raise ArbstyleError(
             f"there is no data set '{source}': it is not a folder, a file or a pattern that matches files, "
             "nor a hub name (owner/name or owner/name:configuration)"
         )
     import datasets
 
+    shown = not datasets.are_progress_bars_disabled()
     try:
+        datasets.disable_progress_bars()  # ours follows; downloads of the hub's client keep theirs
         loaded = datasets.load_dataset(name, configuration or None, split=split)
     except Exception as error:  # the library, its HTTP client and its file formats each raise their own
         raise ArbstyleError(f"cannot get the data set '{source}': {reason_of(error)}") from error
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
     files = [Path(file["filename"]).absolute() for file in loaded.cache_files]
     return _open_files(files, None, key)

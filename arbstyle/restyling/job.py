@@ -29,6 +29,7 @@ from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
 from arbstyle.stored import read_json_file, read_json_object
 
 STYLES_AT_A_TIME = 16
+_NOTES = ("parts", "manifest.csv", "styles.npy", "styles.json", "plan.jsonl", "job.json")
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -229,6 +230,10 @@ def _known(notes: Path, output: Path, description: dict[str, Any], resume: bool)
     if not (notes / "job.json").is_file():
         if there:
             raise ArbstyleError(f"'{output}' is not empty; give another --output, or empty it")
+        foreign = [path for path in notes.iterdir() if path.name not in _NOTES] if notes.is_dir() else []
+        foreign = [path for path in foreign if not path.name.startswith(".arbstyle-")]
+        if foreign:
+            raise ArbstyleError(f"'{foreign[0]}' is not from an earlier run; give another --output")
         return None
     if not resume:
         raise ArbstyleError(

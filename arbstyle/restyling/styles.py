@@ -14,7 +14,9 @@ from PIL import Image
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, find_images, find_matches
+from arbstyle.images.files import why_no_file
 from arbstyle.painting import Style, Stylizer
+from arbstyle.painting.gallery import gallery_file
 from arbstyle.restyling.parts import LONGEST_LIST
 from arbstyle.stored import LARGEST_OF_A_STYLE, are_within, read_json_file
 
@@ -23,14 +25,14 @@ STYLE_FILE_SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class StyleFile:
-    """A painting, or a file of ``arbstyle style save``, and its name in the manifest."""
+    """A painting, a style of the gallery or of ``arbstyle style save``, and its name in the manifest."""
 
     name: str
     path: str
 
 
 def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
-    """Files, patterns and folders (with their subfolders) as styles, sorted by name.
+    """Names of the gallery, files, patterns and folders (with their subfolders) as styles, sorted by name.
 
     Args:
         texts: in a folder a style is called by its path below it, a file by its own name.
@@ -40,6 +42,9 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
     """
     found: dict[str, StyleFile] = {}
     for text in texts:
+        if known := gallery_file(text):
+            found[text] = StyleFile(text, str(known))
+            continue
         for style in _expanded(Path(text).expanduser()):
             other = found.setdefault(style.name, style)
             if Path(other.path).resolve() != Path(style.path).resolve():
@@ -53,6 +58,8 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
 def _expanded(path: Path) -> list[StyleFile]:
     if not path.is_dir():
         files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
+        if not files and path.exists():
+            raise ArbstyleError(f"cannot read '{path}': {why_no_file(path)}")
         if not files:
             raise ArbstyleError(f"expected style pictures, but there is no file or folder '{path}'")
         return [StyleFile(file.name, str(file.absolute())) for file in files]
@@ -145,7 +152,9 @@ class StyleWorker:
 
     def _parameters(self, file: StyleFile) -> np.ndarray | str:
         try:
-            return self.stylizer.parameters_of(file.path, self.size)[0].float().numpy()
+            known = gallery_file(file.name)
+            style = file.name if known is not None and str(known) == file.path else file.path
+            return self.stylizer.parameters_of(style, self.size)[0].float().numpy()
         except ArbstyleError as error:
             return str(error)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.images.files import why_no_file
 from arbstyle.networks.model_file import check_state, save_state
 
 
@@ -37,8 +38,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         ArbstyleError: not a checkpoint of this program.
     """
-    if not Path(path).is_file():
-        raise ArbstyleError(f"expected a checkpoint in {path}, but there is no such file")
+    if reason := why_no_file(path):
+        raise ArbstyleError(f"expected a checkpoint in {path}, but {reason}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

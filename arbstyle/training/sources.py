@@ -17,6 +17,7 @@ import numpy as np
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import find_images, find_matches
+from arbstyle.images.files import why_no_file
 from arbstyle.training.pictures import Pictures, PictureSet, PictureStream
 from arbstyle.training.workers import Item
 
@@ -84,6 +85,8 @@ def _open_dataset(
         return _open_files(files, source, split, streaming, cache_dir)
     name, _, configuration = PRESETS.get(source, source).partition(":")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) or Path(name).parent.is_dir():
+        if path.exists():
+            raise ArbstyleError(f"cannot read {source!r}: {why_no_file(path)}")
         raise ArbstyleError(
             f"no such picture set: {source!r} is not a folder, a file or a glob that matches files here, "
             f"nor a hub name (owner/name) or a preset ({', '.join(PRESETS)})"

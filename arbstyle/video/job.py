@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -33,6 +34,8 @@ LONGEST_RECORD = 1 << 28
 
 _VERSION = 1
 _RECORD = "job.json"
+_OURS = re.compile(r"job\.json(\.tmp)?|(\d{5,}|trial)\.(segment|tmp|state\.safetensors)|\.arbstyle-.*")
+"""Names of the files of unfinished work."""
 
 FrameDone = Callable[[int], object]
 """Called with the number of frames painted so far."""
@@ -82,12 +85,22 @@ class VideoJob:
                 "begin again"
             )
         else:
+            self._check_is_ours()
             shutil.rmtree(self.folder, ignore_errors=True)
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._check_container()
             self._write_record()
         return self.frames_done
+
+    def _check_is_ours(self) -> None:
+        """What this program did not write it does not delete."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        foreign = next((name for name in names if not _OURS.fullmatch(name)), None)
+        if foreign is not None:
+            raise ArbstyleError(
+                f"'{self.folder / foreign}' is not from an earlier run and would be deleted: move it away"
+            )
 
     @property
     def frames_done(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.files import why_no_file
 from arbstyle.video.frames import SWSCALE_MATRICES, Clip, ClipInfo, Colors, Frame
 from arbstyle.video.library import load_av
 
@@ -22,6 +24,15 @@ _UNSPECIFIED = 2
 _HDR_TRANSFERS = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}
 _BT709, _BT601 = 1, 5
 _CODECS_WITH_HIDDEN_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop the alpha
+
+_FORMATS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "av1", "obu"),
+    *("ivf", "flv", "asf", "ogg", "mxf", "nut", "dv", "rm", "wtv", "gxf", "yuv4mpegpipe", "gif", "apng"),
+    *("mp3", "wav", "flac", "aac", "aiff", "ac3"),  # only sound: told in a line of its own
+    *("image2", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif_pipe", "ppm_pipe"),
+)
+"""Demuxers by FFmpeg's names. Others read lists (HLS, concat) that name further files and addresses."""
+_SAFE = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
 
 
 class Film(Clip):
@@ -136,8 +147,10 @@ def open_film(path: Path) -> Any:
     av = load_av()
     if path.is_dir():
         raise ArbstyleError(f"expected a film, got the folder '{path}'")
+    if reason := why_no_file(path):
+        raise ArbstyleError(f"cannot read '{path}' as a video: {reason}")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options=_SAFE)
     except av.FFmpegError as error:
         raise ArbstyleError(f"cannot read '{path}' as a video: {_reason(error)}") from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -263,4 +276,6 @@ def _duration(container: Any, stream: Any) -> Fraction | None:
 
 
 def _reason(error: Exception) -> str:
+    if getattr(error, "errno", None) == errno.EINVAL:  # what `_SAFE` refuses
+        return "it is in a format that is not read here"
     return getattr(error, "strerror", None) or str(error)
