@@ -46,7 +46,7 @@ def quick_calibration(tmp_path_factory: pytest.TempPathFactory):
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     picture = write_image(pixels, folder / "noise.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filters, "_calibration_files", lambda: iter([picture]))
+        patch.setattr(filters, "calibration_files", lambda: iter([picture]))
         yield
 
 

@@ -314,7 +314,7 @@ def test_pictures_of_telephones(suffix: str, here: Path):
 def test_without_pillow_heif_the_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch):
     from arbstyle.images import codecs
 
-    monkeypatch.setattr(codecs, "_register_heif", lambda: False)
+    monkeypatch.setattr(codecs, "register_heif", lambda: False)
     Path("photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
     for act in (
         lambda: images.read_image("photo.heic"),

@@ -216,7 +216,7 @@ def test_half_precision_is_close_to_full(model, photo, painted):
 
 
 def test_no_packaged_model_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr("arbstyle.painting.stylizer.files", lambda package: tmp_path)
+    monkeypatch.setattr("arbstyle.painting.packaged.files", lambda package: tmp_path)
     with pytest.raises(ArbstyleError, match="--model"):
         Stylizer.from_pretrained()
 

@@ -20,8 +20,8 @@ TOY = {
 
 ONE_PICTURE = """
 from arbstyle.perception import filters
-one = list(filters._calibration_files())[:1]
-filters._calibration_files = lambda: iter(one)
+one = list(filters.calibration_files())[:1]
+filters.calibration_files = lambda: iter(one)
 """
 """Normalises filters on one picture instead of all: the true means of a random VGG matter to nobody."""
 

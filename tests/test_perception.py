@@ -71,7 +71,7 @@ def two_calibration_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for path in paths:
         noise = torch.randint(0, 256, (24, 32, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(noise.numpy()).resize((64, 48)).save(path)
-    monkeypatch.setattr(filters, "_calibration_files", lambda: iter(paths))
+    monkeypatch.setattr(filters, "calibration_files", lambda: iter(paths))
     monkeypatch.setenv("ARBSTYLE_CACHE", str(tmp_path / "cache"))
     return paths
 
@@ -188,7 +188,7 @@ def test_filters_are_only_rescaled_to_one_common_mean(two_calibration_pictures: 
 def test_scales_leave_each_picture_out_in_turn():
     generator = torch.Generator().manual_seed(0)
     population = torch.rand(2000, 40, generator=generator) ** 6  # each filter fires in few pictures
-    fitted, _ = filters._filter_scales(population[:12])
+    fitted, _ = filters.filter_scales(population[:12])
     naive = 1 / population[:12].mean(dim=0)
     assert (population[12:] * naive).mean() > 1.1
     assert (population[12:] * fitted).mean() == pytest.approx(1, abs=0.05)
@@ -216,7 +216,7 @@ def test_mean_activations_are_computed_once(
     def must_not_run(*arguments: object) -> dict[str, Tensor]:
         raise AssertionError("the cache was not used")
 
-    monkeypatch.setattr(filters, "_mean_activations", must_not_run)
+    monkeypatch.setattr(filters, "mean_activations", must_not_run)
     second = PerceptualEncoder("vgg19", ["relu2_1"], weights="random")
     torch.testing.assert_close(first(picture())["relu2_1"], second(picture())["relu2_1"], rtol=0, atol=0)
     with pytest.raises(AssertionError):  # other pooling has other mean activations

@@ -185,7 +185,7 @@ def test_sizes_are_compared_before_anything_is_allocated(
 
 
 def test_a_model_file_can_not_name_another_file(model: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("arbstyle.perception.weights._read_weights", lambda *a: pytest.fail("was opened"))
+    monkeypatch.setattr("arbstyle.perception.weights.read_weights", lambda *a: pytest.fail("was opened"))
     header, data = split(model)
     architecture = json.loads(header["__metadata__"][ARCHITECTURE])
     architecture["transformer"] = {"class": "AdaINTransformer", "arguments": {"weights": "/etc/passwd"}}
@@ -361,17 +361,17 @@ def test_a_broken_cache_is_made_anew(
     picture = tmp_path / "noise.png"
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(picture)
-    monkeypatch.setattr(filters, "_calibration_files", lambda: iter([picture]))
+    monkeypatch.setattr(filters, "calibration_files", lambda: iter([picture]))
     monkeypatch.setenv("ARBSTYLE_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
     names = ["conv1_1", "relu1_1", "conv1_2", "relu1_2"]
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU())
-    whole = filters._cached_mean_activations(network, names, "max")
+    whole = filters.cached_mean_activations(network, names, "max")
     (file,) = (tmp_path / "cache").iterdir()
     save_file(change(whole), file)
-    again = filters._cached_mean_activations(network, names, "max")
+    again = filters.cached_mean_activations(network, names, "max")
     torch.testing.assert_close(again, whole)
-    assert filters._known_activations(file, network, names) is not None
+    assert filters.known_activations(file, network, names) is not None
 
 
 # --- results of an evaluation -------------------------------------------------------------------

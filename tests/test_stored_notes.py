@@ -236,7 +236,7 @@ def test_a_cache_that_can_not_be_written_costs_nothing(tmp_path: Path, monkeypat
     (tmp_path / "cache").write_text("a file, not a folder")
     monkeypatch.setenv("ARBSTYLE_CACHE", str(tmp_path / "cache"))
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    found = filters._cached_mean_activations(network, ["conv1_1", "relu1_1"], "max")
+    found = filters.cached_mean_activations(network, ["conv1_1", "relu1_1"], "max")
     assert found["conv1_1"].shape[1] == 4
 
 

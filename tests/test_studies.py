@@ -188,6 +188,7 @@ def test_the_benchmark_writes_a_study(tmp_path: Path, monkeypatch):
     import importlib.util
 
     path = Path(__file__).resolve().parent.parent / "benchmarks" / "studies.py"
+    monkeypatch.syspath_prepend(str(path.parent))
     spec = importlib.util.spec_from_file_location("studies_benchmark", path)
     assert spec
     assert spec.loader

@@ -143,27 +143,11 @@ def evaluate(
         StyleCopy(),
     ]
     _require_distinct_names(compared)
-    reference = compared[0].name if reference is None else reference
-    if reference not in [method.name for method in compared]:
-        raise ArbstyleError(
-            f"the method to compare with is one of {', '.join(method.name for method in compared)}, "
-            f"got '{reference}': correct it"
-        )
+    reference = _reference(reference, compared)
     _require_separate_files(compared, chosen, folder, {"--model": model, "--vgg-weights": vgg_weights})
     encoder = (encoder or PerceptualEncoder("vgg19", LAYERS, weights=vgg_weights)).to(device)
-
     examiner = Examiner(encoder, size)
-    rows, work = [], Counter(painted=0, measured=0, kept=0)
-    with locked(folder):
-        table = ResultsTable(folder / RESULTS)
-        for number, method in enumerate(compared, start=1):
-            title = f"{method.name} ({number}/{len(compared)})"
-            for pair in tqdm(chosen, desc=title, unit="pair", disable=None if progress else True):
-                row, done = _finished_row(method, pair, folder, examiner, table)
-                rows.append(row)
-                work[done] += 1
-        table.rewrite()
-
+    rows, work = _all_rows(compared, chosen, folder, examiner, progress)
     return Evaluation(
         folder=folder,
         pairs=chosen,
@@ -174,19 +158,52 @@ def evaluate(
         summaries=summaries(compared, rows),
         reference=reference,
         differences=differences(reference, compared, rows),
-        work=dict(work),
-        settings={
-            "size": size,
-            "contents": {pair.content.stem: digest(pair.content) for pair in chosen},
-            "styles": {pair.style.stem: digest(pair.style) for pair in chosen},
-            "encoder": examiner.encoder_digest,
-            "measuring code": examiner.code_digest,
-            "bootstrap seed": 0,
-            "methods": {method.name: method.settings() for method in compared},
-        },
+        work=work,
+        settings=_settings(compared, chosen, examiner),
         environment=environment(device),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _reference(name: str | None, compared: Sequence[Method]) -> str:
+    names = [method.name for method in compared]
+    if name is None:
+        return names[0]
+    if name not in names:
+        raise ArbstyleError(
+            f"the method to compare with is one of {', '.join(names)}, got '{name}': correct it"
+        )
+    return name
+
+
+def _all_rows(
+    compared: Sequence[Method], pairs: Sequence[Pair], folder: Path, examiner: Examiner, progress: bool
+) -> tuple[list[Row], dict[str, int]]:
+    """A row for every method on every pair, written as soon as it is known, and `Evaluation.work`."""
+    rows, work = [], Counter(painted=0, measured=0, kept=0)
+    with locked(folder):
+        table = ResultsTable(folder / RESULTS)
+        for number, method in enumerate(compared, start=1):
+            title = f"{method.name} ({number}/{len(compared)})"
+            for pair in tqdm(pairs, desc=title, unit="pair", disable=None if progress else True):
+                row, done = _finished_row(method, pair, folder, examiner, table)
+                rows.append(row)
+                work[done] += 1
+        table.rewrite()
+    return rows, dict(work)
+
+
+def _settings(compared: Sequence[Method], pairs: Sequence[Pair], examiner: Examiner) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "size": examiner.size,
+        "contents": {pair.content.stem: digest(pair.content) for pair in pairs},
+        "styles": {pair.style.stem: digest(pair.style) for pair in pairs},
+        "encoder": examiner.encoder_digest,
+        "measuring code": examiner.code_digest,
+        "bootstrap seed": 0,
+        "methods": {method.name: method.settings() for method in compared},
+    }
 
 
 def _finished_row(

@@ -66,7 +66,7 @@ class Examiner:
 
     def __init__(self, encoder: nn.Module, size: int) -> None:
         self._encoder = encoder
-        self._size = size
+        self.size = size
         self._digest = lru_cache(maxsize=None)(digest)
         self.encoder_digest: str = digest_of_module(encoder)
         self._lpips, self.absent = _optional_measures(size, next(encoder.parameters()).device)
@@ -82,7 +82,7 @@ class Examiner:
 
     def _reference(self, path: Path) -> Description:
         """A photo or a style, its short side at `size`."""
-        return self.describe(read_image(path, size=self._size))
+        return self.describe(read_image(path, size=self.size))
 
     @torch.no_grad()
     def describe(self, pixels: Tensor, delivered: tuple[int, int] | None = None) -> Description:
@@ -125,7 +125,7 @@ class Examiner:
     def settings_digest(self, method_settings: Mapping[str, Any], pair: Pair) -> str:
         """Changes with whatever a picture is made from."""
         dependencies = [
-            self._size,
+            self.size,
             self._digest(pair.content),
             self._digest(pair.style),
             dict(method_settings),

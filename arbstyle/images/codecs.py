@@ -27,13 +27,14 @@ def require_codec(image_format: str | None, task: str) -> None:
     Raises:
         ArbstyleError: it isn't there; the line says what to install.
     """
-    there = (image_format != "HEIF" or _register_heif()) and (image_format != "AVIF" or _has_avif())
+    there = (image_format != "HEIF" or register_heif()) and (image_format != "AVIF" or _has_avif())
     if image_format in _MISSING and not there:
         raise ArbstyleError(f"cannot {task}: {_MISSING[image_format]}")
 
 
 @functools.cache
-def _register_heif() -> bool:
+def register_heif() -> bool:
+    """Let Pillow read and write HEIF, if `pillow_heif` is installed; whether it is."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False
     import pillow_heif

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -12,7 +13,16 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import PictureLike, as_float, as_tensor, read_style, reduced, resize, style_view
+from arbstyle.images import (
+    PictureLike,
+    as_float,
+    as_tensor,
+    from_pil,
+    read_style,
+    reduced,
+    resize,
+    style_view,
+)
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.colors import match_coral, match_histogram
 from arbstyle.painting.gallery import gallery_file
@@ -102,6 +112,16 @@ class StyleReader:
             return None
         return self._encode(reduced(photo, min(style_view(photo.shape[2], photo.shape[3], style_size))))
 
+    def picture_of(self, style: StyleLike) -> Tensor | None:
+        """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""
+        style = self.from_gallery(style, picture=True)
+        stored = stored_style(style)
+        if stored is not None:
+            return from_pil(stored.thumbnail)
+        if isinstance(style, int | np.integer) or self.styler.style_encoder.takes_index:
+            return None
+        return as_float(as_tensor(cast(PictureLike, style)))
+
     def code_of(self, picture: Tensor) -> Tensor:
         """The encoder's code N×K of style pictures N×3×h×w."""
         reduced_precision = self.dtype != torch.float32
@@ -142,6 +162,13 @@ class StyleReader:
         if not 0 <= number < encoder.code_size:
             raise ArbstyleError(f"this model knows styles 0 to {encoder.code_size - 1}, got {number}")
         return self.styler.parameters_of(self.styler.encode(torch.tensor([number], device=self.device)))
+
+
+def name_of(style: StyleLike) -> str:
+    """What to call a style: as in the gallery, or by its file's name."""
+    if gallery_file(style):
+        return str(style)
+    return Path(style).stem if isinstance(style, str | os.PathLike) else "style"
 
 
 def stored_style(style: StyleLike) -> Style | None:

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -23,17 +22,15 @@ from arbstyle.hub import find_model, push, save_folder
 from arbstyle.images import (
     PictureLike,
     as_float,
-    as_mask,
     as_tensor,
     check_picture,
-    from_pil,
     reduced,
     resize,
     to_pil,
 )
-from arbstyle.networks import ArbitraryStyler, blend, interpolate, load_styler
-from arbstyle.painting.gallery import gallery_file, gallery_files
-from arbstyle.painting.masks import region_weights
+from arbstyle.networks import ArbitraryStyler, load_styler
+from arbstyle.painting.gallery import gallery_files
+from arbstyle.painting.mixing import mix
 from arbstyle.painting.options import (
     STYLE_SIZE,
     KeepColors,
@@ -41,12 +38,12 @@ from arbstyle.painting.options import (
     check_options,
     style_size_for,
 )
+from arbstyle.painting.packaged import packaged_model
 from arbstyle.painting.picture_painter import PicturePainter
 from arbstyle.painting.refinement import Refiner, StepCallback
 from arbstyle.painting.style_contents import THUMBNAIL_SIDE
 from arbstyle.painting.style_file import Style
-from arbstyle.painting.style_reader import StyleLike, StyleReader, seen, stored_style
-from arbstyle.painting.task import Finish, Task
+from arbstyle.painting.style_reader import StyleLike, StyleReader, name_of, seen, stored_style
 from arbstyle.painting.tiling import Progress
 
 REFINE_SIZE = 176
@@ -115,12 +112,7 @@ class Stylizer:
         if path is not None:
             file = find_model(path, revision=revision, cache_dir=cache_dir, token=token)
             return cls(*load_styler(file, weights, trust_code=trust_code), device=device, precision=precision)
-        packaged = files("arbstyle") / "assets" / "arbstyle.safetensors"
-        if not packaged.is_file():
-            raise ArbstyleError(
-                "no model comes with this copy of arbstyle; give one that 'arbstyle train' exports (--model)"
-            )
-        with as_file(packaged) as file:
+        with packaged_model() as file:
             return cls(*load_styler(file, weights), device=device, precision=precision)
 
     def save_pretrained(
@@ -308,33 +300,20 @@ class Stylizer:
         if strength > 1:
             message = f"a strength of {strength:g} is beyond 1, for which no model is trained: look twice"
             warnings.warn(message, StrengthWarning, stacklevel=2)
-        if masks is not None and weights is not None:
-            raise ArbstyleError(
-                "masks say where each style goes, weights how much of each everywhere; give one of them"
-            )
-        targets = [self.styles.parameters(one, style_size, keep_colors, photo) for one in styles]
-        if any(len(target) not in (1, len(photo)) for target in targets):
-            raise ArbstyleError(f"expected 1 or {len(photo)} style pictures for {len(photo)} photos")
-        if masks is None:
-            targets = [blend(targets, [1.0] * len(targets) if weights is None else weights)]
-            regions = None
-        else:
-            regions = _regions(masks, len(targets), photo)
-        own = self.styles.own_parameters(photo, style_size) if strength != 1 or regions is not None else None
-        finish = Finish(strength, own is not None, keep_colors)
-        if own is not None:
-            targets = [interpolate(own, target, strength) for target in targets]
-        cover = None
-        if regions is not None and regions.shape[1] > len(targets):
-            cover = 1 - regions[:, -1:]
-            # A bank knows no style that is the photo's own.
-            targets.append(targets[-1] if own is None else own)
-        pieces = []
-        for number in range(len(photo)):
-            one = photo[number : number + 1]
-            rows = torch.cat([target[number % len(target)][None] for target in targets])
-            task = Task(one, one, rows, regions, cover, finish, seed)
-            pieces.append(self.painter.paint(task, tile, stroke, progress))
+        mixture = mix(
+            self.styles,
+            photo,
+            styles,
+            strength=strength,
+            weights=weights,
+            masks=masks,
+            keep_colors=keep_colors,
+            style_size=style_size,
+        )
+        pieces = [
+            self.painter.paint(mixture.task(photo, number, seed), tile, stroke, progress)
+            for number in range(len(photo))
+        ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def style(self, style: StyleLike, *, name: str | None = None, style_size: int | None = None) -> Style:
@@ -348,7 +327,7 @@ class Stylizer:
         Raises:
             ArbstyleError: a number of a bank, whose model file holds it already.
         """
-        called = str(style) if gallery_file(style) else None
+        name = name or name_of(style)
         style = self.styles.from_gallery(style)
         stored = stored_style(style)
         if stored is not None:
@@ -360,9 +339,8 @@ class Stylizer:
         picture = as_float(as_tensor(style))  # type: ignore[arg-type]  # a number was for a bank
         with torch.no_grad():
             code = self.styles.code_of(seen(picture, style_size or STYLE_SIZE))
-        default = called or (Path(style).stem if isinstance(style, str | os.PathLike) else "style")
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
-        return Style(name or default, code.cpu(), None, self.fingerprint, self.name, thumbnail)
+        return Style(name, code.cpu(), None, self.fingerprint, self.name, thumbnail)
 
     def refine(
         self,
@@ -389,7 +367,7 @@ class Stylizer:
         Raises:
             ArbstyleError: a style that is not a picture, no photo, or fewer than 1 step.
         """
-        name = name or (str(style) if gallery_file(style) else None)
+        name = name or name_of(style)
         style = cast(PictureLike, self.styles.from_gallery(style, picture=True))
         if stored_style(style) is not None:
             raise ArbstyleError(
@@ -411,27 +389,9 @@ class Stylizer:
 
     def picture_of(self, style: StyleLike) -> Tensor | None:
         """A style as a picture 1×3×h×w to look at, as large as there is; none for a number."""
-        style = self.styles.from_gallery(style, picture=True)
-        stored = stored_style(style)
-        if stored is not None:
-            return from_pil(stored.thumbnail)
-        if isinstance(style, int | np.integer) or self.styler.style_encoder.takes_index:
-            return None
-        return as_float(as_tensor(cast(PictureLike, style)))
+        return self.styles.picture_of(style)
 
     @functools.cached_property
     def gallery(self) -> dict[str, Style]:
         """The styles of the gallery by name; each name may also stand wherever a style picture may."""
         return {name: self.style(name) for name in gallery_files()}
-
-
-def _regions(masks: Sequence[PictureLike], styles: int, photo: Tensor) -> Tensor:
-    """Weights 1×R×H×W of the masks' regions, and of what no mask covers unless that is nothing."""
-    if len(masks) not in (styles, styles - 1) or not masks:
-        raise ArbstyleError(
-            f"expected a mask for each of the {styles} styles (or for all but the last), got {len(masks)}"
-        )
-    height, width = photo.shape[2:]
-    weights = region_weights([as_mask(mask) for mask in masks], (height, width))
-    covers_all = float(weights[:, -1].max()) == 0
-    return weights[:, :-1] if len(masks) == styles and covers_all else weights

@@ -33,13 +33,13 @@ def cache_directory() -> Path:
 
 def normalize_filters_in_place(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, int]:
     """Rescale filters to mean activation 1, in place; returns how many scales were capped, by layer."""
-    means = _cached_mean_activations(features, names, pooling)
+    means = cached_mean_activations(features, names, pooling)
     capped = {}
     previous = torch.ones(3)
     for name, module in zip(names, features, strict=True):
         if not isinstance(module, nn.Conv2d) or module.bias is None:
             continue
-        scale, capped[name] = _filter_scales(means[name])
+        scale, capped[name] = filter_scales(means[name])
         with torch.no_grad():
             module.weight.mul_(scale.view(-1, 1, 1, 1) / previous.view(1, -1, 1, 1))
             module.bias.mul_(scale)
@@ -50,7 +50,7 @@ def normalize_filters_in_place(features: nn.Sequential, names: list[str], poolin
     return capped
 
 
-def _filter_scales(means: Tensor) -> tuple[Tensor, int]:
+def filter_scales(means: Tensor) -> tuple[Tensor, int]:
     """Scales of a layer's filters, and how many of them are capped, from mean activations pictures×filters.
 
     The inverse of a mean over few pictures comes out too large, most of all for filters that fire rarely: on
@@ -72,19 +72,18 @@ def _capped_inverse(means: Tensor) -> Tensor:
     return inverse.clamp_max(MAX_SCALE_OVER_MEDIAN * inverse.median())
 
 
-def _cached_mean_activations(
-    features: nn.Sequential, names: list[str], pooling: Pooling
-) -> dict[str, Tensor]:
+def cached_mean_activations(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, Tensor]:
+    """What :func:`mean_activations` gives, computed once and kept in :func:`cache_directory`."""
     digest = hashlib.sha256(pooling.encode())
     for tensor in features.state_dict().values():
         digest.update(tensor.contiguous().numpy())
-    for picture in _calibration_files():
+    for picture in calibration_files():
         digest.update(picture.read_bytes())
     path = cache_directory() / f"activations-{digest.hexdigest()[:20]}.safetensors"
-    known = _known_activations(path, features, names)
+    known = known_activations(path, features, names)
     if known is not None:
         return known
-    means = _mean_activations(features, names, pooling)
+    means = mean_activations(features, names, pooling)
     try:
         write_tensors(path, means)
     except ArbstyleError as error:
@@ -92,9 +91,9 @@ def _cached_mean_activations(
     return means
 
 
-def _known_activations(path: Path, features: nn.Sequential, names: list[str]) -> dict[str, Tensor] | None:
-    """What the cache holds, if it can be what :func:`_mean_activations` gave."""
-    pictures = len(list(_calibration_files()))
+def known_activations(path: Path, features: nn.Sequential, names: list[str]) -> dict[str, Tensor] | None:
+    """What the cache holds, if it can be what :func:`mean_activations` gave."""
+    pictures = len(list(calibration_files()))
     channels = {
         name: module.out_channels
         for name, module in zip(names, features, strict=True)
@@ -113,12 +112,12 @@ def _known_activations(path: Path, features: nn.Sequential, names: list[str]) ->
 
 
 @torch.no_grad()
-def _mean_activations(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, Tensor]:
+def mean_activations(features: nn.Sequential, names: list[str], pooling: Pooling) -> dict[str, Tensor]:
     """Mean over positions of each filter's output after its ReLU: by convolution name, pictures×filters."""
     mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     per_picture: dict[str, list[Tensor]] = {}
-    for path in _calibration_files():
+    for path in calibration_files():
         x = (read_image(path) - mean) / std
         for name, module in zip(names, features, strict=True):
             x = pooling_layer(pooling)(x) if name.startswith("pool") else module(x.clone())
@@ -127,6 +126,7 @@ def _mean_activations(features: nn.Sequential, names: list[str], pooling: Poolin
     return {name: torch.stack(rows) for name, rows in per_picture.items()}
 
 
-def _calibration_files() -> Iterator[Path]:
+def calibration_files() -> Iterator[Path]:
+    """The pictures on which mean activations are taken."""
     with as_file(files("arbstyle") / "assets" / "calibration") as folder:
         yield from find_images(folder)

@@ -24,7 +24,7 @@ def load_weights(features: nn.Sequential, network: Network, weights: str | Path 
     elif source is None:
         state = _download_weights(network, variable)
     else:
-        state = _read_weights(Path(source), network, variable)
+        state = read_weights(Path(source), network, variable)
     state = {key.removeprefix("features."): value for key, value in state.items()}
     expected = features.state_dict()
     unknown = sorted(key for key in state if key not in expected and not key.startswith("classifier."))
@@ -66,7 +66,7 @@ def _download_weights(network: Network, variable: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_weights(path: Path, network: Network, variable: str) -> dict[str, Tensor]:
+def read_weights(path: Path, network: Network, variable: str) -> dict[str, Tensor]:
     remedy = f"point --vgg-weights or {variable} to a .safetensors or .pth file of {network}"
     if reason := why_no_file(path):
         raise ArbstyleError(f"expected {network} weights in {path}, but {reason}; {remedy}")

@@ -60,7 +60,9 @@ class SubPixelConv(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, factor: int = 2, bias: bool = True) -> None:
         self.sub_pixels: int = factor**2
-        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect", bias=bias)
+        super().__init__(inputs, outputs * self.sub_pixels, 3, padding=1, padding_mode="reflect")
+        if not bias:  # drawn all the same, so that a seed gives the weights that it always gave
+            self.register_parameter("bias", None)
         with torch.no_grad():
             self.weight.copy_(self.weight[:: self.sub_pixels].repeat_interleave(self.sub_pixels, dim=0))
         if self.bias is not None:
