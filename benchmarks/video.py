@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -322,7 +323,8 @@ def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[
         clip = CLIPS[name](args.frames, args.size, args.size * 4 // 3)
         shops = [Workshop(stylizer, EXAMPLES / f"{style}.jpg", clip) for style in args.styles]
         film = stillness(eye, clip.frames, clip, args.looks)
-        yield [name, "the film, not painted", *(f"{film[key]:.4f}" for key in COLUMNS), "–"]
+        alone = ("–" if math.isnan(film[key]) else f"{film[key]:.4f}" for key in COLUMNS)
+        yield [name, "the film, not painted", *alone, "–"]
         first: dict[str, list[float]] = {}
         for label, part in parts.items():
             rows: dict[str, list[float]] = {}
@@ -342,6 +344,8 @@ def measured(args: argparse.Namespace, parts: dict[str, Part]) -> Iterator[list[
 
 def compared(values: Sequence[float], others: Sequence[float], floor: float, digits: int = 4) -> str:
     """The mean of values; the mean ratio to others; and that of what is above the floor."""
+    if math.isnan(floor):
+        return "–"  # no two frames so far apart show the same
     pairs = list(zip(values, others, strict=True))
     whole = f"×{mean(value / max(other, 1e-12) for value, other in pairs):.2f}"
     above = "–"
@@ -353,16 +357,18 @@ def compared(values: Sequence[float], others: Sequence[float], floor: float, dig
 def stillness(eye: Eye, frames: Sequence[np.ndarray], clip: KnownClip, looks: int) -> dict[str, float]:
     """Warping error and distances of frames, painted or not, by the keys of `COLUMNS`."""
     far = min(10, len(frames) - 1)
-    in_one_shot = [i for i in range(len(frames) - far) if carried(frames, clip, i, i + far)[1].any()]
-    chosen = in_one_shot[:: max(1, len(in_one_shot) // looks)]
-    if not chosen:
-        raise SystemExit(f"no two frames {far} apart show the same: give more --frames")
+
+    def starts(apart: int) -> list[int]:
+        """Of pairs without a cut between them."""
+        found = [i for i in range(len(frames) - far) if carried(frames, clip, i, i + apart)[1].any()]
+        return found[:: max(1, len(found) // looks)]
+
     return {
         "error": warping_error(frames, clip),
-        "near": mean(eye.distance(frames[i], frames[i + 1]) for i in chosen),
-        "far": mean(eye.distance(frames[i], frames[i + far]) for i in chosen),
-        "moved near": mean(eye.distance_along(frames, clip, i, i + 1) for i in chosen),
-        "moved far": mean(eye.distance_along(frames, clip, i, i + far) for i in chosen),
+        "near": mean(eye.distance(frames[i], frames[i + 1]) for i in starts(1)),
+        "far": mean(eye.distance(frames[i], frames[i + far]) for i in starts(far)),
+        "moved near": mean(eye.distance_along(frames, clip, i, i + 1) for i in starts(1)),
+        "moved far": mean(eye.distance_along(frames, clip, i, i + far) for i in starts(far)),
     }
 
 
@@ -402,7 +408,8 @@ def measure_film(args: argparse.Namespace) -> None:
 
 
 def mean(values: Iterator[float] | Sequence[float]) -> float:
-    return statistics.fmean(values)
+    found = list(values)
+    return statistics.fmean(found) if found else math.nan
 
 
 def measure_parts(args: argparse.Namespace) -> None:
