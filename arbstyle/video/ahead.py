@@ -13,6 +13,9 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SPARE = 1
+"""Items that lie ready for the next free thread."""
+
 
 def made_ahead(
     work: Callable[[Item], Result], items: Iterable[Item], workers: Callable[[Item], int]
@@ -24,7 +27,7 @@ def made_ahead(
 
     Args:
         work: done in threads, which share PyTorch's.
-        items: taken one at a time, and no more than is worked on, and one.
+        items: taken one at a time, ``workers`` and ``SPARE`` ahead of the one that is used.
         workers: how many threads are to work, by the first item; at least 1 do.
     """
     rest = iter(items)
@@ -38,7 +41,7 @@ def made_ahead(
     try:
         for item in chain([first], rest):
             coming.append((item, pool.submit(work, item)))
-            if len(coming) > count:
+            if len(coming) > count + SPARE:
                 done, result = coming.popleft()
                 yield done, result.result()
         while coming:
