@@ -245,6 +245,18 @@ def test_a_start_at_or_beside_the_optimum_is_success(scales: int, optimizer: Any
         assert (result.stopped, len(result.history)) == ("converged", 1)
 
 
+@pytest.mark.parametrize("off", [0.0, 1e-5, 1e-3])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_start_at_or_beside_the_optimum_is_success_in_bf16(optimizer: Any, off: float):
+    photo = picture()
+    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(1))
+    near = (photo + off * noise).clamp(0, 1)
+    result = paint(photo, photo, init=near, optimizer=optimizer, precision="bf16", steps=20)
+    assert result.stopped in ("converged", "finished")
+    assert all(math.isfinite(record.total) for record in result.history)
+    assert (result.image - photo).abs().max() < 0.02, "rounded to 8 bits of a mantissa on the way"
+
+
 @pytest.mark.parametrize("weight", [1e-20, 1.0, 1e10])
 def test_what_counts_as_rounding_does_not_depend_on_the_weights(weight: float):
     changes: dict[str, Any] = {"content_weight": weight, "style_weight": weight}

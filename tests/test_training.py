@@ -729,6 +729,78 @@ def test_without_painting_only_the_encoder_is_trained(sets: Path, tmp_path: Path
     assert errors[max(errors)] < 0.6 * errors[min(errors)]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_an_old_run_of_the_encoder_alone_goes_on(optimizer: str, sets: Path, tmp_path: Path, quiet: None):
+    """Its optimiser was given all parameters, and kept a state of those that had gradients."""
+    alone = ["--model.optimization.encoder_only", "true", "--model.optimization.optimizer", optimizer]
+    new, old = tmp_path / "new", tmp_path / "old"
+    steps = ["--trainer.max_steps", "2"]
+    assert main(command(sets, new, *alone, *steps, overlay="moments.yaml")) == 0
+    saved = checkpoint(new)
+    styler = load_styler(new / "model.safetensors")[0]
+    encoder = [name for name, _ in styler.style_encoder.named_parameters()]
+    (state,) = saved["optimizer_states"]
+    (group,) = state["param_groups"]
+    heads = 2  # weight and bias of the head of moments
+    trained = [number for number, name in enumerate(encoder) if not name.startswith("to_code.")]
+    trained += range(len(encoder), len(encoder) + heads)
+    assert len(group["params"]) == len(trained)
+    total = len(encoder) + heads + len([*styler.head.parameters(), *styler.transformer.parameters()])
+    middle = len(encoder) + heads
+    state["state"] = {trained[number]: value for number, value in state["state"].items()}
+    state["param_groups"] = [
+        {**group, "params": list(range(middle))},
+        {**group, "params": list(range(middle, total))},
+    ]
+    old_names = {k.replace("moments_head.", "moments_reader."): v for k, v in saved["state_dict"].items()}
+    (old / "checkpoints").mkdir(parents=True)
+    torch.save(saved | {"state_dict": old_names}, old / "checkpoints" / "last.ckpt")
+    for run in (new, old):
+        go_on = ["--ckpt_path", "last", "--trainer.max_steps", "4"]
+        assert main(command(sets, run, *alone, *go_on, overlay="moments.yaml")) == 0
+    assert_same_training(checkpoint(new), checkpoint(old))
+
+
+WRONG_SETTINGS = [
+    "--trainer.accelerator gpu",
+    "--trainer.precision 16-true",
+    "--trainer.precision 3",
+    "--trainer.max_steps -5",
+    "--trainer.max_epochs -2",
+    "--trainer.max_time soon",
+    "--trainer.devices -1",
+    "--trainer.devices 0",
+    "--trainer.strategy nonsense",
+    "--trainer.accumulate_grad_batches 0",
+    "--trainer.log_every_n_steps -1",
+    "--trainer.val_check_interval 0",
+    "--trainer.limit_train_batches -1",
+    "--trainer.gradient_clip_val -1",
+    "--data.crop_size 1",
+    "--data.batch_size 0",
+    "--data.num_workers -1",
+    "--checkpoint.every_steps 0",
+    "--model.optimization.learning_rate -1",
+    "--model.optimization.average_decay 2",
+    "--model.optimization.encoder_rate nan",
+    "--model.loss.style_weight -1",
+    "--model.loss.style_layers {relu1_1: .inf}",
+    "--model.logging.picture_every -1",
+    "--seed_everything -7",
+]
+
+
+@pytest.mark.parametrize("settings", WRONG_SETTINGS)
+def test_settings_out_of_range_are_one_line(
+    settings: str, sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture[str]
+):
+    assert main(command(sets, tmp_path / "run", *settings.split(" ", 1))) == 2
+    complaint = capsys.readouterr().err
+    assert "Traceback" not in complaint
+    assert complaint.splitlines()[-1].startswith(("arbstyle: error: ", "arbstyle train: error: "))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_moments_are_learned_while_painting(sets: Path, tmp_path: Path, quiet: None):
     more = ("--trainer.max_steps", "60", "--trainer.log_every_n_steps", "1")
     assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0

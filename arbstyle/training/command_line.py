@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import warnings
@@ -162,11 +163,20 @@ class TrainingCLI(LightningCLI):
             value = getattr(trainer, setting)
             if isinstance(value, int | float) and value <= 0:
                 raise ArbstyleError(f"expected trainer.{setting} above 0, got {value}")
+        clip = trainer.gradient_clip_val
+        if clip is not None and not 0 <= clip < math.inf:
+            raise ArbstyleError(f"expected trainer.gradient_clip_val of 0 or above, got {clip}")
         if trainer.precision == "16-true" and trainer.strategy.root_device.type == "cpu":
             raise ArbstyleError(
                 "trainer.precision 16-true needs a GPU, this is a CPU: use bf16-mixed or 32-true"
             )
         return trainer
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ArbstyleError(f"expected another seed_everything: {error}") from error
 
     def before_fit(self) -> None:
         settings = yaml.safe_load(self._parser("fit").dump(self.config.fit))

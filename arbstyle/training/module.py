@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from arbstyle.errors import ArbstyleError
@@ -189,11 +189,14 @@ class StyleTransferTraining(pl.LightningModule):
         }
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.optimization, *self._all_parameters())
+
+    def _all_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Those of the style encoder and of all else, also those that don't train."""
         encoder = list(self.styler.style_encoder.parameters())
         if self.moments_head is not None:
             encoder += self.moments_head.parameters()
-        others = [*self.styler.head.parameters(), *self.styler.transformer.parameters()]
-        return parameter_groups(self.optimization, encoder, others)
+        return encoder, [*self.styler.head.parameters(), *self.styler.transformer.parameters()]
 
     def on_train_start(self) -> None:
         if self.trainer.global_step == 0 and not self.is_started:
@@ -258,7 +261,8 @@ class StyleTransferTraining(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.styler, self.optimization.optimizer)
-        drop_retired_weights(checkpoint, self, self._parameter_groups())
+        encoder, others = self._all_parameters()
+        drop_retired_weights(checkpoint, self, self._parameter_groups(), [*encoder, *others])
         load_own_state(self, state_of(checkpoint))
         self._random_state = checkpoint.get("random_state")
 

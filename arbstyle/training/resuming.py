@@ -42,32 +42,47 @@ def state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {key.replace("moments_reader.", "moments_head."): value for key, value in state.items()}
 
 
-def drop_retired_weights(checkpoint: dict[str, Any], module: nn.Module, groups: Sequence[Group]) -> None:
-    """Take weights that only old versions had out of a checkpoint, and out of its optimisers' states.
+def drop_retired_weights(
+    checkpoint: dict[str, Any],
+    module: nn.Module,
+    groups: Sequence[Group],
+    parameters: Sequence[nn.Parameter],
+) -> None:
+    """Take what only old versions had out of a checkpoint: weights, and what their optimisers held of them.
 
-    An optimiser numbers its parameters: those after a dropped one move up.
+    An optimiser numbers its parameters: those after a dropped one move up. Where only the style encoder
+    trains, old versions gave the optimiser the other parameters, too.
 
     Args:
         checkpoint: changed in place.
         module: what is trained.
         groups: of its parameters, as the optimiser has them.
+        parameters: all of them in the same order, also those that don't train.
     """
     retired = {
         name: before for name, before in retired_weights(module).items() if name in checkpoint["state_dict"]
     }
-    if not retired:
-        return
     checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in retired}
     name_of = {id(parameter): name for name, parameter in module.named_parameters()}
-    names = [name_of[id(parameter)] for group in groups for parameter in group["params"]]
+    trained = [name_of[id(parameter)] for group in groups for parameter in group["params"]]
+    numbered = (
+        _with_retired(names, retired) for names in (trained, [name_of[id(each)] for each in parameters])
+    )
+    by_count = {len(names): names for names in reversed(list(numbered))}
+    states = []
+    for state in checkpoint.get("optimizer_states", []):
+        names = by_count.get(_num_parameters(state), trained)
+        states.append(_without(state, {i for i, name in enumerate(names) if name not in trained}))
+    checkpoint["optimizer_states"] = states
+
+
+def _with_retired(names: list[str], retired: Mapping[str, str]) -> list[str]:
+    """Names of parameters with those of retired weights where they were, each after another."""
+    names = list(names)
     for name, before in retired.items():
         if before in names:
             names.insert(names.index(before) + 1, name)
-    dropped = {number for number, name in enumerate(names) if name in retired}
-    checkpoint["optimizer_states"] = [
-        _without(state, dropped) if _num_parameters(state) == len(names) else state
-        for state in checkpoint.get("optimizer_states", [])
-    ]
+    return names
 
 
 def _num_parameters(optimizer_state: Mapping[str, Any]) -> int:
@@ -81,8 +96,9 @@ def _without(optimizer_state: Mapping[str, Any], dropped: Set[int]) -> dict[str,
     return {
         "state": {new[old]: value for old, value in optimizer_state["state"].items() if old in new},
         "param_groups": [
-            {**group, "params": [new[old] for old in group["params"] if old in new]}
+            {**group, "params": kept}
             for group in optimizer_state["param_groups"]
+            if (kept := [new[old] for old in group["params"] if old in new])
         ],
     }
 

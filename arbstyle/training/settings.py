@@ -6,6 +6,7 @@ In a config each class is a group of keys: ``model.loss``, ``model.optimization`
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,23 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.perception import Network, Pooling, StyleStatistic
 
 Schedule = Literal["constant", "cosine", "inverse"]
+
+
+def _check_numbers(settings: object, largest: dict[str, float]) -> None:
+    """Raise an ArbstyleError unless numbers, alone or in a group, go from 0 to their largest value.
+
+    Args:
+        settings: with the numbers as attributes.
+        largest: by name; itself allowed, unless it is infinite.
+    """
+    for name, limit in largest.items():
+        value = getattr(settings, name)
+        numbers = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
+        )
+        if not all(0 <= number <= limit and number < math.inf for number in numbers):
+            upper = "up" if limit == math.inf else f"to {limit:g}"
+            raise ArbstyleError(f"expected {name} from 0 {upper}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,13 @@ class LossSettings:
     normalize_filters: bool = True
     cache_targets: bool = False
 
+    def __post_init__(self) -> None:
+        weights = (
+            *("content_layers", "style_layers", "content_weight", "style_weight", "tv_weight"),
+            *("identity_weight", "moments_weight"),
+        )
+        _check_numbers(self, dict.fromkeys(weights, math.inf))
+
 
 @dataclass(frozen=True)
 class OptimizationSettings:
@@ -92,6 +117,10 @@ class OptimizationSettings:
     draft_every: int = 0
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        free = ("learning_rate", "encoder_rate", "warmup_steps", "inverse_decay", "draft_every")
+        _check_numbers(self, dict.fromkeys(free, math.inf) | dict.fromkeys(("betas", "average_decay"), 1.0))
+
 
 @dataclass(frozen=True)
 class StartSettings:
@@ -123,3 +152,6 @@ class LoggingSettings:
     """
 
     picture_every: int = 500
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, {"picture_every": math.inf})
