@@ -40,6 +40,22 @@ def paint(content: Tensor | Path | None, style: Any = None, **changes: Any) -> O
     return optimize(content, style, **(defaults | changes))
 
 
+def test_earlier_keywords_do_what_the_new_ones_do(caplog: pytest.LogCaptureFixture):
+    old = paint(picture(), picture(seed=1), steps=3, balance=False, encoder="vgg16")
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "optimize: the keyword balance is now relative_errors",
+        "optimize: the keyword encoder is now vgg",
+    ]
+    new = paint(picture(), picture(seed=1), steps=3, relative_errors=False, vgg="vgg16")
+    assert [each.total for each in old.history] == pytest.approx(
+        [each.total for each in new.history], rel=1e-4
+    )
+    relative = paint(picture(), picture(seed=1), steps=1, relative_errors=True, vgg="vgg16")
+    assert relative.history[0].total != pytest.approx(new.history[0].total, rel=0.01)
+    with pytest.raises(ArbstyleError, match="give one of them"):
+        paint(picture(), balance=True, relative_errors=True)
+
+
 # --- the canvas ---------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: py
     assert script.compare(tmp_path / "one", tmp_path / "same")
     assert capsys.readouterr().out.split("\n")[1].split() == ["tiles", "the", "same"]
     assert not script.compare(tmp_path / "one", tmp_path / "other")
-    plain, tiles = capsys.readouterr().out.splitlines()
-    assert plain.split() == ["plain", "the", "same"]
-    assert tiles.startswith("tiles")
-    assert "differ by up to" in tiles
+    first_line, second_line = capsys.readouterr().out.splitlines()
+    assert first_line.split() == ["plain", "the", "same"]
+    assert second_line.startswith("tiles")
+    assert "differ by up to" in second_line

@@ -28,7 +28,7 @@ from arbstyle.optimization.canvas import Canvas
 from arbstyle.optimization.history import Optimized, RecordCallback, Stop
 from arbstyle.optimization.inputs import Inputs, build_loss, read_inputs, style_at
 from arbstyle.optimization.search import NonFiniteLossError, Objective, minimize
-from arbstyle.optimization.settings import Optimizer, Settings, SettingsChanges, Source
+from arbstyle.optimization.settings import Optimizer, Settings, SettingsChanges, Source, with_new_names
 from arbstyle.perception import Targets
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def optimize(
         ArbstyleError: wrong settings or pictures (before the long work), too little memory, or a loss that is
             not finite from the start.
     """
-    settings = replace(settings or Settings(), **changes)
+    settings = replace(settings or Settings(), **with_new_names(changes))
     started = time.monotonic()
     styles = [] if style is None else [style] if isinstance(style, (Tensor, str, Path)) else list(style)
     inputs = read_inputs(content, styles, settings)

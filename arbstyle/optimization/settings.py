@@ -5,11 +5,12 @@ Loads no PyTorch: the options of `arbstyle optimize` are read off `Settings`.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args
 
 from arbstyle.errors import ArbstyleError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Source = Tensor | str | Path
 else:
     Source = str | Path  # what a command line can say
+
+logger = logging.getLogger(__name__)
 
 Basis = Literal["fourier", "pixels"]
 Optimizer = Literal["lbfgs", "adam"]
@@ -139,3 +142,23 @@ class SettingsChanges(TypedDict, total=False):
     seed: int
     device: str
     precision: Precision
+
+
+def with_new_names(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of `optimize` by the names of today's `Settings`; a line names each new one.
+
+    Raises:
+        ArbstyleError: the same setting by both names.
+    """
+    new = {
+        each.metadata["earlier_name"]: each.name
+        for each in fields(Settings)
+        if "earlier_name" in each.metadata
+    }
+    renamed = dict(changes)
+    for old in changes.keys() & new.keys():
+        if new[old] in changes:
+            raise ArbstyleError(f"{old} is the earlier name of {new[old]}: give one of them")
+        logger.warning("optimize: the keyword %s is now %s", old, new[old])
+        renamed[new[old]] = renamed.pop(old)
+    return renamed
