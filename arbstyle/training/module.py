@@ -78,7 +78,7 @@ class StyleTransferTraining(pl.LightningModule):
         self.moments_head: MomentsHead | None = (
             MomentsHead(style_encoder, self.loss) if loss.moments_weight else None
         )
-        self.objective = Objective(
+        self.objective: Objective = Objective(
             self.loss, self.moments_head, loss, self.first_style, optimization.draft_every
         )
         self._watch = FiniteWatch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -47,7 +47,7 @@ class FastTransformer(TransformerNetwork):
 
     multiple = 8
     smallest = 16
-    retired = MappingProxyType({"to_fine.bias": "to_fine.weight"})
+    retired: Mapping[str, str] = MappingProxyType({"to_fine.bias": "to_fine.weight"})
 
     def __init__(
         self,
