@@ -248,6 +248,21 @@ def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, stylizer: Styl
         export_onnx(stylizer.styler, tmp_path)
 
 
+def test_ctrl_c_is_no_failure_of_the_exporter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(*_: Any, **__: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        except BaseException as error:  # as torch.onnx does
+            raise RuntimeError("failed to export the model") from error
+
+    monkeypatch.setattr(torch.onnx, "export", interrupted)
+    assert main(["export", "--onnx", str(tmp_path / "graphs")]) == 130
+    assert capsys.readouterr().err == "arbstyle: interrupted\n"
+    assert not (tmp_path / "graphs").exists()
+
+
 def test_graphs_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     graphs = {name: onnx.ModelProto() for name in ("style", "head", "painter")}
     monkeypatch.setattr("arbstyle.onnx.export.make_graphs", lambda *_: graphs)

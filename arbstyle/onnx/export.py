@@ -195,7 +195,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
         {axis: free for axis in range(value.dim()) if axis != 1} if value.is_floating_point() else {}
         for value in inputs.values()
     )
-    with _quiet(), torch.no_grad():
+    with _quiet(), _interruptible(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
@@ -215,6 +215,20 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
     for info in graph.graph.value_info:
         info.ClearField("metadata_props")
     return graph
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """The exporter takes Ctrl-C for a failure of its own, and goes on in another way or explains at length."""
+    try:
+        yield
+    except Exception as error:
+        reason: BaseException | None = error
+        while reason is not None:
+            if isinstance(reason, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            reason = reason.__cause__ or reason.__context__
+        raise
 
 
 @contextmanager
