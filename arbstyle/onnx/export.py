@@ -219,7 +219,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """The exporter takes Ctrl-C for a failure of its own, and goes on in another way or explains at length."""
+    """The exporter takes Ctrl-C for a failure of its own and explains that at length."""
     try:
         yield
     except Exception as error:
