@@ -124,7 +124,9 @@ def test_a_run_goes_on_without_a_weight_that_a_later_version_dropped(kind: Any):
         {"state_dict": old.state_dict(), "optimizer_states": [optimizer.state_dict()]}
     )
     new = New()
-    drop_retired_weights(checkpoint, new, groups_of(new))
+    groups = groups_of(new)
+    every = [parameter for group in groups for parameter in group["params"]]
+    drop_retired_weights(checkpoint, new, groups, every)
     new.load_state_dict(checkpoint["state_dict"])
     resumed = kind(groups_of(new), lr=0.1)
     resumed.load_state_dict(checkpoint["optimizer_states"][0])
