@@ -16,9 +16,11 @@ from arbstyle.networks.transformers.base import TransformerNetwork
 class ArbitraryStyler(nn.Module):
     """A style encoder, a transformer, and the head that turns codes into the transformer's parameters.
 
+    A photo and a style picture go in, the painted photo comes out (Ghiasi et al. 2017, for the division).
+
     Args:
-        style_encoder: style picture → code.
-        transformer: photo and parameters → painted photo.
+        style_encoder: style pictures N×3×h×w → codes N×code_size.
+        transformer: photos N×3×H×W and their P parameters each, N×P → painted photos N×3×H×W.
     """
 
     def __init__(self, style_encoder: StyleEncoder, transformer: TransformerNetwork) -> None:
@@ -34,8 +36,8 @@ class ArbitraryStyler(nn.Module):
 
         Args:
             content: N×3×H×W in [0,1].
-            style: N×3×h×w or 1×3×h×w in [0,1] (numbers of styles for a bank).
-            seed: of the transformer's noise.
+            style: N×3×h×w or 1×3×h×w in [0,1]; for a bank N or 1 whole numbers from 0 on.
+            seed: of the transformer's noise; any whole number.
 
         Returns:
             N×3×H×W in [0,1].
@@ -43,15 +45,15 @@ class ArbitraryStyler(nn.Module):
         return self.paint(content, self.encode(style), seed)
 
     def encode(self, style: Tensor) -> Tensor:
-        """Code of each style, N×code_size."""
+        """Codes N×code_size of style pictures N×3×h×w in [0,1], or of N numbers of styles for a bank."""
         return self.style_encoder(style)
 
     def parameters_of(self, code: Tensor) -> Tensor:
-        """Parameters of all conditional sites, N×P, from codes N×code_size."""
+        """Parameters of all conditional sites, N×P, from codes N×code_size; P is ``num_style_parameters``."""
         return self.head(code)
 
     def paint(self, content: Tensor, code: Tensor, seed: int = 0) -> Tensor:
-        """Paint photos N×3×H×W with codes N×code_size (or one for all)."""
+        """Paint photos N×3×H×W in [0,1] with codes N×code_size, or 1×code_size for all; N×3×H×W in [0,1]."""
         return self.transformer(content, self.parameters_of(code), seed)
 
 

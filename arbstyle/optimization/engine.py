@@ -49,7 +49,7 @@ def optimize(
     callback: RecordCallback | None = None,
     **changes: Unpack[SettingsChanges],
 ) -> Optimized:
-    """Optimise a picture towards the content of one picture and the style of others.
+    """Optimise a picture towards the content of one picture and the style of others (Gatys et al. 2016).
 
     Args:
         content: photo, a file or 1×3×H×W in [0,1]; without it, a texture is synthesised.
@@ -60,7 +60,8 @@ def optimize(
         changes: fields of `Settings` that differ, such as `steps=100`.
 
     Returns:
-        the best picture, also where Ctrl-C or a loss that is no longer finite ended the run early.
+        the best picture (`image`, 1×3×H×W in [0,1]) and the loss of every evaluation; also where Ctrl-C or a
+        loss that is no longer finite ended the run early.
 
     Raises:
         ArbstyleError: wrong settings or pictures (before the long work), too little memory, or a loss that is

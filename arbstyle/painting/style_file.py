@@ -23,10 +23,10 @@ class Style:
 
     Attributes:
         name: of the style.
-        code: 1×K, the style encoder's.
+        code: 1×K in float32, the style encoder's; K is its ``code_size``.
         parameters: 1×P of the transformer's sites, where refinement has moved them away from the code's;
             else ``None``.
-        model: :func:`fingerprint` of the model.
+        model: :func:`fingerprint` of the model: 16 hexadecimal digits.
         model_name: for people.
         thumbnail: a small picture of the style.
         about: what else there is to tell, such as artist and title.
@@ -41,11 +41,14 @@ class Style:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def description(self) -> dict[str, str | int | bool]:
-        """What there is to tell."""
+        """What there is to tell, by name: plain values, as ``arbstyle style show --json`` prints them."""
         return self._contents().description()
 
     def save(self, path: str | Path) -> Path:
-        """Write as safetensors, whole or not at all.
+        """Write as safetensors, whole or not at all; a file that exists is replaced.
+
+        Returns:
+            the path.
 
         Raises:
             ArbstyleError: the name does not end in ``.safetensors``, or the folder cannot be written.

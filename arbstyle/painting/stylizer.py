@@ -53,12 +53,17 @@ REFINE_SIZE = 176
 class Stylizer:
     """A trained styler, ready to paint.
 
+    ``stylizer(photo, style)`` paints one photo; :meth:`stylize` does the same for batches of tensors.
+
     Args:
         styler: the networks.
         information: what the model's file says of itself.
         device: ``auto`` takes cuda, else mps, else cpu.
         precision: ``auto`` takes bf16 on a CPU that has instructions for it, else fp32. The norms compute in
             float32 in any case, and so do the statistics that the style encoder pools.
+
+    Raises:
+        ArbstyleError: no such device or precision here.
     """
 
     def __init__(
@@ -118,7 +123,11 @@ class Stylizer:
     def save_pretrained(
         self, folder: str | Path, *, license: str | None = None, datasets: Sequence[str] = ()
     ) -> Path:
-        """Write the model, its description and a model card; see :func:`arbstyle.hub.save_folder`."""
+        """Write the model, its description and a model card into a folder, and return the folder.
+
+        An earlier model there is replaced, an earlier card is not. Arguments as in
+        :func:`arbstyle.hub.save_folder`.
+        """
         return save_folder(self.styler, self.information, folder, license=license, datasets=datasets)
 
     def push_to_hub(
@@ -132,7 +141,13 @@ class Stylizer:
         message: str = "Upload a model of arbstyle",
         token: str | None = None,
     ) -> str:
-        """Upload the same to ``owner/name`` on the Hugging Face Hub; see :func:`arbstyle.hub.push`."""
+        """Upload the same to ``owner/name`` on the Hugging Face Hub, and return the commit's address.
+
+        Arguments as in :func:`arbstyle.hub.push`.
+
+        Raises:
+            ArbstyleError: not a name, no network, or no right to write there.
+        """
         return push(
             self.styler,
             self.information,
@@ -225,7 +240,10 @@ class Stylizer:
                 :meth:`stylize`.
 
         Returns:
-            a tensor shaped like ``photo`` if that is one, else a Pillow image.
+            a tensor shaped like ``photo`` if that is one (with a ``size``, floats), else a Pillow image.
+
+        Raises:
+            ArbstyleError: a picture that cannot be read, or as :meth:`stylize` does.
         """
         picture = as_tensor(photo)
         if size is not None:
@@ -269,19 +287,21 @@ class Stylizer:
             photo: N×3×H×W, floats in [0,1] or bytes.
             style: one style for all photos, or a tensor N×3×h×w with one for each; or a sequence, blended by
                 ``weights`` or each in the region of its mask.
-            strength: 0 gives back the photo, 1 is the style, beyond 1 exaggerates.
+            strength: 0 gives back the photo, 1 is the style, beyond 1 (up to 100) exaggerates.
             weights: of the styles of a blend; equal if left out, and only their ratios matter.
             masks: a picture a style, white where it is to be painted. What no mask covers stays the photo; a
                 last style without a mask takes that.
-            keep_colors: ``luminance`` keeps the photo's colours and paints brightness only; ``histogram`` and
-                ``coral`` give the style the photo's colours first.
-            style_size: short side in pixels at which a style picture is looked at; default: the photo's own,
-                within ``STYLE_SIZES``.
-            stroke: how wide the strokes are: 2 paints the photo at half its size first and then repaints both
-                together, 4 begins at a quarter.
-            tile: paint in tiles of this side; ``None`` does so only for pictures too large for the memory.
-            seed: another seed paints with another hand, by a model that paints flat areas from noise.
-            progress: called as tiles are done.
+            keep_colors: ``none``; ``luminance`` keeps the photo's colours and paints brightness only;
+                ``histogram`` and ``coral`` give the style the photo's colours first (Gatys et al. 2016,
+                arXiv:1606.05897).
+            style_size: short side in pixels, 16 or more, at which a style picture is looked at; default: the
+                photo's own, but 256 to 2048.
+            stroke: how wide the strokes are, 1, 2 or 4: 2 paints the photo at half its size first and then
+                repaints both together, 4 begins at a quarter.
+            tile: paint in tiles of this side, 64 pixels or more; ``None`` does so only for pictures too large
+                for the memory.
+            seed: any whole number; a model that paints flat areas from noise paints others with another.
+            progress: called as tiles are done, with their number and that of all known to be to do.
 
         Returns:
             N×3×H×W of the photo's type and device.
@@ -322,10 +342,14 @@ class Stylizer:
         Args:
             style: a picture, or a style file or :class:`Style`, which is then only checked.
             name: to show; default: the file's.
-            style_size: as in :meth:`stylize`; default: ``STYLE_SIZE``.
+            style_size: as in :meth:`stylize`; default: 512.
+
+        Returns:
+            the style, without refinement.
 
         Raises:
-            ArbstyleError: a number of a bank, whose model file holds it already.
+            ArbstyleError: a number of a bank, whose model file holds it already; a style file of another
+                model; or a picture that cannot be read.
         """
         name = name or name_of(style)
         style = self.styles.from_gallery(style)
@@ -357,12 +381,15 @@ class Stylizer:
 
         Args:
             style: a picture; it is what the result is measured against.
-            photos: on which it is improved, at a short side of ``REFINE_SIZE`` or less.
+            photos: on which it is improved, at a short side of 176 pixels or less.
             steps: of gradient descent, one photo each.
             name: as in :meth:`style`.
             style_size: as in :meth:`stylize`; default: what suits the first photo.
             vgg_weights: of the network that measures; see :class:`~arbstyle.perception.PerceptualEncoder`.
             callback: called with the number of the step and its loss.
+
+        Returns:
+            the style with parameters of its own, which :meth:`stylize` then paints by.
 
         Raises:
             ArbstyleError: a style that is not a picture, no photo, or fewer than 1 step.
@@ -383,7 +410,11 @@ class Stylizer:
         return replace(known, parameters=refined.cpu())
 
     def parameters_of(self, style: StyleLike, style_size: int | None = None) -> Tensor:
-        """The transformer's parameters of a style, 1×P; those of a file are kept for the next time."""
+        """The transformer's parameters of a style, 1×P; those of a file are kept for the next time.
+
+        Args:
+            style, style_size: as in :meth:`style`.
+        """
         with torch.no_grad():
             return self.styles.parameters(style, style_size or STYLE_SIZE)
 

@@ -72,8 +72,8 @@ class PerceptualLoss(nn.Module):
 
     Args:
         encoder: must return all layers named below.
-        content_layers, style_layers: layer → weight.
-        content_weight, style_weight, tv_weight: weights of the three terms.
+        content_layers, style_layers: layer → weight, 0 or more.
+        content_weight, style_weight, tv_weight: weights of the three terms, 0 or more.
         style_statistic: ``gram``, ``moments`` or ``both``.
         relative_errors: divide each layer's error by the mean square of its target, so that a layer's
             weight is its share, whatever the scale of its features.
@@ -83,7 +83,7 @@ class PerceptualLoss(nn.Module):
             layer adds a number in [0,1].
 
     Raises:
-        ArbstyleError: a layer that the encoder does not return.
+        ArbstyleError: a layer that the encoder does not return, or another statistic.
     """
 
     def __init__(
@@ -134,6 +134,13 @@ class PerceptualLoss(nn.Module):
             style: N×3×h×w, one style a photo (or 1×3×h×w for all); or a sequence of 1×3×h×w pictures of
                 any sizes whose statistics are averaged; or ``None`` for no style term.
             style_weights: one number a picture of the sequence, equal if left out; only ratios matter.
+
+        Returns:
+            features of the photo by content layer, N×C×h×w, and statistics of the style by style layer;
+            none carries a gradient.
+
+        Raises:
+            ArbstyleError: not one weight a style, a negative one, or none positive.
         """
         content_features = {}
         if content is not None and self.content_layers:
@@ -189,6 +196,9 @@ class PerceptualLoss(nn.Module):
         Args:
             image: N×3×H×W in [0,1].
             targets: as made by :meth:`targets`, for a batch of N or of 1.
+
+        Returns:
+            the three terms and each layer's error, scalars averaged over the batch that carry the gradient.
         """
         features = self.encoder(image)
         layers: dict[str, Tensor] = {}

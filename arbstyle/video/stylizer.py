@@ -26,7 +26,9 @@ PIXELS_AT_A_TIME = 8_000_000
 
 
 class VideoStylizer:
-    """Paints the frames of a clip in turn.
+    """Paints the frames of a clip in turn, steadied along the motion between them.
+
+    The idea of carrying the painting along the film's motion is that of Ruder et al. 2016.
 
     Args:
         stylizer: the model.
@@ -71,6 +73,9 @@ class VideoStylizer:
 
         Yields:
             painted frames: tensors of the same shape and type for tensors, else Pillow images.
+
+        Raises:
+            ArbstyleError: as :meth:`Stylizer.stylize` does.
         """
         self.reset()
         for number, frame in enumerate(frames):
@@ -86,7 +91,15 @@ class VideoStylizer:
             self.stabilizer.reset()
 
     def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
-        """Paint the next frame, 1×3×H×W of bytes or floats in [0,1], shown at a time in seconds."""
+        """Paint the next frame.
+
+        Args:
+            frame: 1×3×H×W of bytes or floats in [0,1].
+            time: at which it is shown, in seconds.
+
+        Returns:
+            1×3×H×W of the same type.
+        """
         return self._steadied(frame, self._painted(frame, time))
 
     def paint_film(self, frames: Iterable[Frame]) -> Generator[Frame, None, None]:

@@ -17,6 +17,9 @@ class StyleEncoder(Described, ABC):
 
     Codes are what is blended, saved and refined; :meth:`make_head` builds what turns a code into the style
     parameters of a transformer's conditional sites. A subclass sets ``code_size`` and has a ``forward``.
+
+    Raises:
+        ArbstyleError: from the constructor, where a subclass does not set ``code_size`` to 1 or more.
     """
 
     code_size: int
@@ -43,13 +46,19 @@ class StyleEncoder(Described, ABC):
         """
 
     def prepare(self, styles: Sequence[Tensor]) -> None:
-        """Get to know some of the training's styles, batches N×3×h×w, before the first step."""
+        """Called once before the first step of training, with some of its styles: batches N×3×h×w in [0,1].
+
+        An encoder may set scales by them; this one does nothing.
+        """
 
     def make_head(self, neutral: Tensor) -> nn.Module:
         """Map from codes to the transformer's parameters.
 
         Args:
             neutral: P numbers, scale 1 and shift 0 at every site: where the map starts.
+
+        Returns:
+            a module from N×code_size to N×P.
         """
         head = nn.Linear(self.code_size, len(neutral))
         nn.init.normal_(head.weight, std=0.3 * self.code_size**-0.5)

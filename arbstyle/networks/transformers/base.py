@@ -22,7 +22,10 @@ class TransformerNetwork(Described, ABC):
 
     A subclass sets ``multiple`` and ``smallest``, builds its layers and has a :meth:`repaint`. Its
     conditional sites, in the order in which the modules were registered, share one flat vector of P style
-    parameters.
+    parameters: the scales and shifts of its norms (conditional instance normalisation, Dumoulin et al. 2017).
+
+    Raises:
+        ArbstyleError: from the constructor, where a subclass does not set ``multiple`` and ``smallest``.
     """
 
     multiple: int
@@ -100,11 +103,17 @@ class TransformerNetwork(Described, ABC):
     def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         """As :meth:`forward`, for sides that are multiples of ``multiple``, at least ``smallest``.
 
-        ``noise`` is what :meth:`make_noise` gives; left out, it is that of seed 0.
+        Args:
+            content: N×3×H×W in [0,1].
+            parameters: N×P or 1×P; or a rule that normalises in another way, as tiles need it.
+            noise: what :meth:`make_noise` gives; left out, it is that of seed 0.
+
+        Returns:
+            N×3×H×W in [0,1].
         """
 
     def pad(self, content: Tensor) -> Tensor:
-        """Extend on the right and at the bottom to a size that :meth:`repaint` takes."""
+        """Extend pictures N×3×H×W on the right and at the bottom to a size that :meth:`repaint` takes."""
         height, width = content.shape[2:]
         down, right = (
             max(self.smallest, math.ceil(side / self.multiple) * self.multiple) - side
