@@ -33,7 +33,7 @@ class Painting:
         refine: first improve the style for each photo by N steps (say 50) of descent; needs VGG-19.
         size: short side to work at and to write (default: the photo's).
         stroke: strokes as many times as wide: the photo is painted small first, then larger.
-        seed: another number paints with another hand, where the model paints from noise.
+        seed: another number gives flat areas another pattern, where the model paints them from noise.
         style_size: short side at which a style picture is looked at (default: the photo's, but 256 to 2048).
     """
 

@@ -69,7 +69,7 @@ class TransformerNetwork(Described, ABC):
 
         Args:
             height, width: of the part, in pixels; multiples of ``multiple``.
-            seed: another seed, another hand.
+            seed: any whole number; another one gives other noise.
             top, left: where in the picture the part begins; multiples of ``multiple``.
 
         Returns:
