@@ -698,6 +698,42 @@ def test_accumulated_batches_are_one_large_batch(sets: Path, tmp_path: Path, qui
     assert not torch.allclose(painted_by(tmp_path / "two"), torch.rand(1, 3, 32, 32), atol=0.1)
 
 
+STOPPED = """
+import os, signal, sys
+from arbstyle.cli import main
+from arbstyle.training.objective import Objective
+
+identity_error, rank = Objective.identity_error, int(os.environ.get("LOCAL_RANK", "0"))
+
+def stopped(self, styler, photos, step):
+    if step == (2, 3)[rank]:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return identity_error(self, styler, photos, step)
+
+if __name__ == "__main__":
+    Objective.identity_error = stopped
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_two_processes_stop_at_the_same_step(sets: Path, tmp_path: Path):
+    """Each is told within a step, and each within another one."""
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED)
+    two = ("--data.batch_size", "1", "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    run = subprocess.run(
+        [sys.executable, str(program), *command(sets, tmp_path, *two, "--trainer.max_steps", "6")],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == 143, run.stderr
+    assert checkpoint(tmp_path)["global_step"] == 3
+    assert "stopped at step 3" in run.stderr + run.stdout
+
+
 def test_remembered_targets_train_the_same(sets: Path, tmp_path: Path, quiet: None):
     common = ["--data.crops_per_picture", "2", "--trainer.precision", "64-true", "--trainer.max_steps", "6"]
     for name, remember in (("anew", "false"), ("remembered", "true")):

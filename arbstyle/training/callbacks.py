@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class Checkpoints(Checkpoint):
     """``last.ckpt`` every few minutes, at the end and when the run is told to stop; ``best.ckpt`` beside it.
 
     Ctrl-C stops the run at the end of a step, as SIGTERM does: within one, some weights are new and others
-    old. A second Ctrl-C stops it at once and leaves ``last.ckpt`` as it is.
+    old. Several processes stop at the end of the same step, whichever of them was told. A second Ctrl-C stops
+    the run at once and leaves ``last.ckpt`` as it is.
 
     Args:
         directory: folder; default: ``checkpoints`` in the run's folder.
@@ -117,8 +119,8 @@ class Checkpoints(Checkpoint):
         self.last_written: Path | None = None
         self._step = self._first_step = 0
         self._saved_at = math.inf
-        self._interrupted = False
-        self._earlier_handler: Any = None
+        self._interrupted = self._terminated = False
+        self._earlier_handlers: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         directory = self.directory or str(Path(trainer.default_root_dir) / "checkpoints")
@@ -130,8 +132,18 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = self._first_step = trainer.global_step
         self._saved_at = time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            self._earlier_handler = signal.signal(signal.SIGINT, self._interrupt)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._listen(signal.SIGINT, self._interrupt)
+        if trainer.world_size > 1:
+            # Lightning's own handler waits for the other processes, which may be within another step.
+            self._listen(signal.SIGTERM, self._terminate)
+
+    def _listen(self, sign: signal.Signals, handler: Callable[..., None]) -> None:
+        self._earlier_handlers[sign] = signal.signal(sign, handler)
+
+    def _terminate(self, *_: Any) -> None:
+        self._terminated = True
 
     def _interrupt(self, *_: Any) -> None:
         if self._interrupted:
@@ -140,9 +152,8 @@ class Checkpoints(Checkpoint):
         logger.info("stopping at the end of this step; Ctrl-C again stops at once, without saving")
 
     def _stop_listening(self) -> None:
-        if self._earlier_handler is not None:
-            signal.signal(signal.SIGINT, self._earlier_handler)
-            self._earlier_handler = None
+        while self._earlier_handlers:
+            signal.signal(*self._earlier_handlers.popitem())
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self._step:  # more batches are needed for a step
@@ -151,7 +162,12 @@ class Checkpoints(Checkpoint):
         if self._is_due_everywhere(trainer):
             self._save(trainer, "last.ckpt")
             self._saved_at = time.monotonic()
-        if self._interrupted:
+        if trainer.world_size > 1:
+            # One that stopped by itself would leave the others waiting for its gradients.
+            told = self._interrupted or self._terminated
+            if trainer.strategy.reduce_boolean_decision(told, all=False):
+                raise SIGTERMException
+        elif self._interrupted:
             signal.raise_signal(signal.SIGTERM)  # Lightning stops on it where a step is over and logged
 
     def _is_due_everywhere(self, trainer: pl.Trainer) -> bool:
