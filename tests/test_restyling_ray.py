@@ -129,6 +129,7 @@ def test_a_killed_actor_is_started_again(
     def kill() -> None:
         killed.extend(actors(cluster)[:1])
         os.kill(killed[0], signal.SIGKILL)
+        (job.output / ".arbstyle-0123456789abcdef.png").touch()  # as one that is killed while it writes
 
     during(job, kill, after=1)
     assert not Path(f"/proc/{killed[0]}").exists()

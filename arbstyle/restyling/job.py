@@ -73,6 +73,11 @@ class Job:
     notes: Path
 
     @property
+    def output(self) -> Path:
+        """The folder of the results."""
+        return self.notes.with_name(self.notes.name.removesuffix(".manifest"))
+
+    @property
     def manifest(self) -> Path:
         """A row for every copy of every picture."""
         return self.notes / "manifest.csv"
@@ -99,6 +104,7 @@ class Job:
                     failed=progress.failed + report.failed,
                 )
                 yield progress
+            _remove_leftovers(self.output, self.notes)  # of workers that were killed
         finally:
             self._join_notes()
 
