@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ import sys
 import time
 import traceback
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -150,18 +150,12 @@ def running_pid(folder: Path) -> int | None:
 # --- the score ----------------------------------------------------------------------------------
 
 
-def fixed_pairs(contents: int, styles: int, number: int) -> list[tuple[int, int]]:
-    """The same pairs every time, spread over all photos and styles."""
-    pairs = [(content, style) for content in range(contents) for style in range(styles)]
-    random.Random(0).shuffle(pairs)
-    return sorted(pairs[:number])
-
-
 def score(model: Path, args: argparse.Namespace) -> dict[str, float]:
     """Means and medians over the fixed pairs: sums over layers as in `arbstyle evaluate`, lower is better."""
     import torch
 
     from arbstyle import Stylizer
+    from arbstyle.evaluation.pairs import spread_pairs
     from arbstyle.images import find_images, read_image, resize
     from arbstyle.perception import PerceptualEncoder, channel_moments, gram_matrix, normalized_error
 
@@ -181,7 +175,8 @@ def score(model: Path, args: argparse.Namespace) -> dict[str, float]:
         photos, styles = load(args.score_content), load(args.score_style)
         wanted = [statistics_of(encoder(style)) for style in styles]
         rows = []
-        for i, j in fixed_pairs(len(photos), len(styles), args.pairs):
+        crossed = list(product(range(len(photos)), range(len(styles))))
+        for i, j in spread_pairs(crossed, args.pairs):
             painted = stylizer.stylize(photos[i], styles[j])
             features = encoder(painted)
             found = statistics_of(features)

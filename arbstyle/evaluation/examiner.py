@@ -56,8 +56,7 @@ class Description:
 
 
 WHY_NO_ARTFID = (
-    "like FID it compares thousands of pictures by an Inception network, whose weights are a download; and a "
-    "copy of the photo wins it"
+    "like FID it compares thousands of pictures by an Inception network, whose weights are a download"
 )
 
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import find_images, find_matches, is_pattern
+
+AnyPair = TypeVar("AnyPair")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def all_pairs(contents: Sequence[Path], styles: Sequence[Path]) -> list[Pair]:
     return list(pairs.values())
 
 
-def spread_pairs(pairs: Sequence[Pair], number: int) -> list[Pair]:
+def spread_pairs(pairs: Sequence[AnyPair], number: int) -> list[AnyPair]:
     """So many of the pairs, drawn over all photos and styles: the same ones every time, more hold fewer.
 
     Raises:
