@@ -19,6 +19,7 @@ from arbstyle.perception import (
     normalized_error,
     parse_layers,
     total_variation,
+    unevenness,
 )
 from arbstyle.perception.cached_targets import CachedTargets, _Rows
 
@@ -116,6 +117,29 @@ def test_total_variation_closed_form():
 
 
 # --- the loss -----------------------------------------------------------------------------------
+
+
+def test_unevenness_is_the_change_where_the_photo_does_not_change():
+    photo = torch.full((1, 3, 64, 64), 0.2, dtype=torch.float64)
+    photo[..., 32:] = 0.8
+    assert unevenness(photo, photo) < 1e-2  # only cells across the edge differ, and those do not count
+    ramp = torch.arange(64, dtype=torch.float64).expand(1, 3, 64, 64) / 1000
+    flat = torch.full_like(ramp, 0.5)
+    # Cells 16, 32 and (none) 64 pixels apart: along the ramp they differ by so many thousandths, across by 0.
+    pairs = {16: 5 * 7, 32: 3 * 7}
+    expected = sum(n * (d / 1000) ** 2 for d, n in pairs.items()) / (2 * sum(pairs.values()))
+    assert unevenness(ramp, flat) == pytest.approx(expected)
+    assert unevenness(torch.rand(1, 3, 8, 40), torch.rand(1, 3, 8, 40)) == 0  # no cell fits
+
+
+def test_unevenness_does_not_count_strokes_within_a_cell():
+    stripes = (torch.arange(64) % 4 < 2).double().expand(2, 3, 64, 64)
+    assert unevenness(stripes, torch.full_like(stripes, 0.5)) == pytest.approx(0, abs=1e-12)
+
+
+def test_unevenness_has_the_right_gradient():
+    photo, image = random_picture(1, 2, 3, 24, 32), random_picture(2, 2, 3, 24, 32).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: unevenness(x, photo), (image,))
 
 
 @pytest.mark.parametrize("statistic", ["gram", "moments", "both"])

@@ -63,6 +63,7 @@ model:
     content_layers: {relu2_1: 1.0}
     style_weight: 2.0
     identity_weight: 1.0
+    evenness_weight: 3.0
     vgg_weights: random
     normalize_filters: false
   optimization: {optimizer: muon, learning_rate: 0.01, average_decay: 0.9}
@@ -209,7 +210,7 @@ def test_curves_are_complete(whole: Path):
     }
     assert {f"train/{name}" for name in expected} <= found.keys()
     assert {f"val/{name}" for name in expected} | {"val/identity_psnr"} <= found.keys()
-    other = {"identity", "gradient_norm", "learning_rate", "images_per_second", "waiting_for_data"}
+    other = {"identity", "unevenness", "gradient_norm", "learning_rate", "images_per_second", "waiting_for_data"}
     for name in other | {"total", "peak_memory_mib"}:
         assert found[f"train/{name}"].keys() == {1, 3, 5, 7}
         assert all(math.isfinite(value) for value in found[f"train/{name}"].values())
@@ -224,7 +225,9 @@ def test_weighted_terms_add_up_to_the_loss(whole: Path):
         assert at["style"] == pytest.approx(
             at["weighted/style/relu1_1"] + at["weighted/style/relu2_1"], rel=1e-5
         )
-        assert at["total"] == pytest.approx(at["content"] + at["style"] + at["tv"] + at["identity"], rel=1e-5)
+        assert at["unevenness"] > 0
+        weighted = at["content"] + at["style"] + at["tv"] + at["identity"] + 3 * at["unevenness"]
+        assert at["total"] == pytest.approx(weighted, rel=1e-5)
 
 
 def test_logged_values_are_of_the_step_they_are_logged_at(whole: Path):

@@ -10,6 +10,7 @@ from arbstyle.perception.losses import (
     normalized_error,
     parse_layers,
     total_variation,
+    unevenness,
 )
 from arbstyle.perception.metrics import (
     StyleStatistics,
@@ -48,4 +49,5 @@ __all__ = [
     "ssim",
     "style_statistics",
     "total_variation",
+    "unevenness",
 ]

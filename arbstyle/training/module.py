@@ -147,14 +147,17 @@ class StyleTransferTraining(pl.LightningModule):
         code, description = self.objective.encode(self.styler, batch)
         judged = self.objective.judge_painting(self.styler, code, batch, step)
         identity = self.objective.identity_error(self.styler, batch.content, step)
+        uneven = self.objective.evenness_error(judged.painted, batch.content)
         moments = self.objective.moments_error(description, judged.targets)
         if self._logs_this_step():
             self._log_terms("train", judged.terms)
             self.log("train/identity", identity)
+            self.log("train/unevenness", uneven)
             self.log("train/moments", moments)
         return (
             judged.terms.total
             + self.loss_settings.identity_weight * identity
+            + self.loss_settings.evenness_weight * uneven
             + self.loss_settings.moments_weight * moments
         )
 
@@ -276,6 +279,7 @@ class StyleTransferTraining(pl.LightningModule):
             steps=self.trainer.global_step,
             optimizer=self.optimization.optimizer,
             identity_weight=self.loss_settings.identity_weight,
+            evenness_weight=self.loss_settings.evenness_weight,
         )
 
     # --- logging --------------------------------------------------------------------------------

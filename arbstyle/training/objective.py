@@ -14,7 +14,7 @@ from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
 from arbstyle.networks.transformers.drafts import half_size, mix_draft
-from arbstyle.perception import LossTerms, PerceptualLoss, Targets
+from arbstyle.perception import LossTerms, PerceptualLoss, Targets, unevenness
 from arbstyle.perception.cached_targets import CachedTargets
 from arbstyle.training.batches import StyleBatch
 from arbstyle.training.loss import MomentsHead
@@ -126,6 +126,10 @@ class Objective:
         some = photos[: math.ceil(len(photos) / 8)].contiguous(memory_format=torch.channels_last)
         same = styler(some, some, seed=noise_seed(styler, step))
         return (same - some).square().mean()
+
+    def evenness_error(self, painted: Tensor, photos: Tensor) -> Tensor:
+        """See :func:`~arbstyle.perception.unevenness`; 0 where that has no weight."""
+        return unevenness(painted, photos) if self.settings.evenness_weight else photos.new_zeros(())
 
     def moments_error(self, description: Tensor | None, targets: Targets) -> Tensor:
         """Error of the moments predicted from descriptions of styles; 0 without a head."""

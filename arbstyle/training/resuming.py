@@ -111,6 +111,7 @@ def information(
     steps: int,
     optimizer: str,
     identity_weight: float,
+    evenness_weight: float,
 ) -> dict[str, Any]:
     """What a model file should say of its making: versions, data, steps and settings."""
     styles = getattr(data, "style_names", []) if styler.style_encoder.takes_index else []
@@ -128,6 +129,7 @@ def information(
             "style_weight": loss.style_weight,
             "tv_weight": loss.tv_weight,
             "identity_weight": identity_weight,
+            "evenness_weight": evenness_weight,
             "statistic": loss.style_statistic,
             "style_bound": loss.style_bound,
         },

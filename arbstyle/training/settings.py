@@ -42,6 +42,7 @@ class LossSettings:
         content_weight, style_weight, tv_weight: weights of the terms.
         identity_weight: weight of the mean squared error between photos and the same photos painted in
             their own style; taken on one photo in eight. Not for banks.
+        evenness_weight: weight of :func:`~arbstyle.perception.unevenness`, against blotches and halos.
         moments_weight: weight of the error with which a linear layer predicts the style's moments from the
             description of a :class:`~arbstyle.networks.MomentsEncoder`, in the units of the unweighted
             style term. It teaches the encoder to see what the loss will judge by.
@@ -63,6 +64,7 @@ class LossSettings:
     style_weight: float = 1.0
     tv_weight: float = 0.0
     identity_weight: float = 0.0
+    evenness_weight: float = 0.0
     moments_weight: float = 0.0
     style_statistic: StyleStatistic = "moments"
     content_target: Literal["photo", "adain"] = "photo"
@@ -77,7 +79,7 @@ class LossSettings:
     def __post_init__(self) -> None:
         weights = (
             *("content_layers", "style_layers", "content_weight", "style_weight", "tv_weight"),
-            *("identity_weight", "moments_weight"),
+            *("identity_weight", "evenness_weight", "moments_weight"),
         )
         _check_numbers(self, dict.fromkeys(weights, math.inf))
 
