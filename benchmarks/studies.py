@@ -13,11 +13,12 @@ import argparse
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from common import EXAMPLES, machine
 
 from arbstyle import __version__, studies
+from arbstyle.devices import Precision
 from arbstyle.images import find_images
 from arbstyle.studies import Finding
 from arbstyle.studies.arbitrary import SYSTEMS, from_one_style_to_any, read_pictures
@@ -28,14 +29,22 @@ def picture(name: str) -> Path:
     return EXAMPLES / f"{name}.jpg"
 
 
+def search(args: argparse.Namespace) -> dict[str, Any]:
+    return {"size": args.size, "steps": args.steps, "precision": args.precision}
+
+
 def reconstruction(args: argparse.Namespace) -> Finding:
     return studies.content_reconstruction(
-        picture("photo-cat"), layers=(*CONVOLUTIONS, *BLOCKS), size=args.size, steps=args.steps
+        picture("photo-cat"),
+        layers=(*CONVOLUTIONS, *BLOCKS),
+        size=args.size,
+        steps=args.steps,
+        precision=args.precision,
     )
 
 
 def texture(args: argparse.Namespace) -> Finding:
-    return studies.texture_synthesis(picture("painting-night"), size=args.size, steps=args.steps)
+    return studies.texture_synthesis(picture("painting-night"), **search(args))
 
 
 def starts(args: argparse.Namespace) -> Finding:
@@ -45,18 +54,23 @@ def starts(args: argparse.Namespace) -> Finding:
         size=args.size,
         steps=args.long,
         every=max(1, args.long // 6),
+        precision=args.precision,
     )
 
 
 def grid(args: argparse.Namespace) -> Finding:
     photos = [picture(f"photo-{name}") for name in ("cat", "pagoda", "flower")]
     styles = [picture(f"painting-{name}") for name in ("night", "desert", "storm")]
-    return studies.style_transfer_grid(photos, styles, size=args.size, steps=args.steps)
+    return studies.style_transfer_grid(photos, styles, **search(args))
 
 
 def variants(args: argparse.Namespace) -> Finding:
     return studies.transfer_variants(
-        picture("photo-cat"), picture("painting-desert"), size=args.size, steps=args.steps
+        picture("photo-cat"),
+        picture("painting-desert"),
+        size=args.size,
+        steps=args.steps,
+        precision=args.precision,
     )
 
 
@@ -100,6 +114,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="evaluations a picture (default: %(default)s)")
     parser.add_argument(
         "--long", type=int, default=300, help="evaluations to compare starts over (%(default)s)"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=get_args(Precision),
+        help="of the evaluations; see `arbstyle optimize --help` (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, default=Path("docs/studies"), help="folder to write to")
     training = parser.add_argument_group("arbitrary")

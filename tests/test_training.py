@@ -210,7 +210,14 @@ def test_curves_are_complete(whole: Path):
     }
     assert {f"train/{name}" for name in expected} <= found.keys()
     assert {f"val/{name}" for name in expected} | {"val/identity_psnr"} <= found.keys()
-    other = {"identity", "unevenness", "gradient_norm", "learning_rate", "images_per_second", "waiting_for_data"}
+    other = {
+        "identity",
+        "unevenness",
+        "gradient_norm",
+        "learning_rate",
+        "images_per_second",
+        "waiting_for_data",
+    }
     for name in other | {"total", "peak_memory_mib"}:
         assert found[f"train/{name}"].keys() == {1, 3, 5, 7}
         assert all(math.isfinite(value) for value in found[f"train/{name}"].values())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from arbstyle.devices import Precision
 from arbstyle.optimization import optimize
 from arbstyle.perception import Network
 from arbstyle.perception.metrics import psnr
@@ -27,6 +28,7 @@ def content_reconstruction(
     size: int = 128,
     steps: int = 100,
     seeds: tuple[int, int] = (0, 1),
+    precision: Precision = "fp32",
 ) -> Finding:
     """Reconstruct a photo from each layer alone, twice, from two noises.
 
@@ -40,6 +42,7 @@ def content_reconstruction(
         size: longer side in pixels.
         steps: evaluations of the loss a picture.
         seeds: of the two noises.
+        precision: of the evaluations, see `arbstyle.optimization.Settings`.
     """
     original = load(photo, size)
     rows: list[dict[str, str | float | int]] = []
@@ -54,6 +57,7 @@ def content_reconstruction(
                 seed=seed,
                 vgg=network,
                 vgg_weights=weights,
+                precision=precision,
             )
             for seed in seeds
         ]
@@ -83,5 +87,12 @@ def content_reconstruction(
             "pictures": sheet(pictures),
             "psnr": plot(curves, x=f"layer of {network}", y="PSNR, dB", ticks=list(layers)),
         },
-        settings={"network": network, "size": size, "steps": steps, "seeds": seeds, "layers": layers},
+        settings={
+            "network": network,
+            "size": size,
+            "steps": steps,
+            "seeds": seeds,
+            "layers": layers,
+            "precision": precision,
+        },
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from arbstyle.devices import Precision
 from arbstyle.measures import normalized_style_losses
 from arbstyle.optimization import optimize
 from arbstyle.perception import PerceptualEncoder
@@ -36,6 +37,7 @@ def texture_synthesis(
     size: int = 128,
     steps: int = 100,
     seeds: tuple[int, int] = (0, 1),
+    precision: Precision = "fp32",
 ) -> Finding:
     """Synthesise a texture from each set of layers, from two noises.
 
@@ -49,6 +51,7 @@ def texture_synthesis(
         size: longer side in pixels.
         steps: evaluations of the loss a picture.
         seeds: of the two noises.
+        precision: of the evaluations, see `arbstyle.optimization.Settings`.
     """
     original = load(style, size)
     encoder = PerceptualEncoder("vgg19", LAYERS, weights=weights)
@@ -64,6 +67,7 @@ def texture_synthesis(
                 steps=steps,
                 seed=seed,
                 vgg_weights=weights,
+                precision=precision,
             )
             distances = _distances(encoder, result.image, original)
             mean = sum(distances.values()) / len(distances)
@@ -82,7 +86,13 @@ def texture_synthesis(
             "pictures": sheet(pictures),
             "gram": plot(curves, x="layer", y="normalised Gram distance", ticks=LAYERS, log_y=True),
         },
-        settings={"size": size, "steps": steps, "seeds": seeds, "layer_sets": dict(layer_sets)},
+        settings={
+            "size": size,
+            "steps": steps,
+            "seeds": seeds,
+            "layer_sets": dict(layer_sets),
+            "precision": precision,
+        },
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arbstyle.devices import Precision
 from arbstyle.measures import normalized_style_losses
 from arbstyle.optimization import Optimized, Settings, optimize
 from arbstyle.perception import PerceptualEncoder
@@ -61,6 +62,7 @@ def transfer_starts(
     steps: int = 300,
     every: int = 50,
     seed: int = 0,
+    precision: Precision = "fp32",
 ) -> Finding:
     """From noise against from the photo: content and style term at every so many evaluations.
 
@@ -74,11 +76,12 @@ def transfer_starts(
         steps: evaluations of the loss.
         every: so many evaluations a row.
         seed: of the noise.
+        precision: of the evaluations, see `arbstyle.optimization.Settings`.
     """
     content, painting = load(photo, size), load(style, size)
+    settings = Settings(steps=steps, seed=seed, vgg_weights=weights, precision=precision)
     results = {
-        init: optimize(content, painting, init=init, steps=steps, seed=seed, vgg_weights=weights)
-        for init in ("white-noise", "content")
+        init: optimize(content, painting, replace(settings, init=init)) for init in ("white-noise", "content")
     }
     unit = results["white-noise"].history[0]
     rows = []
@@ -109,7 +112,7 @@ def transfer_starts(
                 curves, x="evaluations of the loss", y="% of the white noise's", log_y=True, log_x=True
             ),
         },
-        settings={"size": size, "steps": steps, "seed": seed},
+        settings={"size": size, "steps": steps, "seed": seed, "precision": precision},
     )
 
 
@@ -120,6 +123,7 @@ def style_transfer_grid(
     weights: str | Path | None = None,
     size: int = 128,
     steps: int = 100,
+    precision: Precision = "fp32",
 ) -> Finding:
     """Every photo in every style, by optimisation from the photo.
 
@@ -128,8 +132,10 @@ def style_transfer_grid(
         weights: of VGG-19, see `PerceptualEncoder`.
         size: longer side in pixels.
         steps: evaluations of the loss a picture.
+        precision: of the evaluations, see `arbstyle.optimization.Settings`.
     """
     contents, paintings = ([load(each, size) for each in group] for group in (photos, styles))
+    settings = Settings(steps=steps, vgg_weights=weights, precision=precision)
     judge = _Judge(weights)
     rows: list[dict[str, Cell]] = []
     pictures: list[list[Labelled]] = [
@@ -138,7 +144,7 @@ def style_transfer_grid(
     for photo, content in enumerate(contents, start=1):
         line: list[Labelled] = [("", content)]
         for style, painting in enumerate(paintings, start=1):
-            image = optimize(content, painting, steps=steps, vgg_weights=weights).image
+            image = optimize(content, painting, settings).image
             line.append(("", image))
             rows.append({"photo": photo, "style": style, **judge(image, content, painting)})
         pictures.append(line)
@@ -146,7 +152,7 @@ def style_transfer_grid(
         name="transfer-grid",
         tables={"losses": Table(rows)},
         figures={"pictures": sheet(pictures)},
-        settings={"size": size, "steps": steps},
+        settings={"size": size, "steps": steps, "precision": precision},
     )
 
 
@@ -159,6 +165,7 @@ def transfer_variants(
     size: int = 128,
     steps: int = 100,
     seed: int = 0,
+    precision: Precision = "fp32",
 ) -> Finding:
     """One photo in one style, changing one setting at a time; and the style picture, its size and its crop.
 
@@ -169,9 +176,10 @@ def transfer_variants(
         size: longer side in pixels.
         steps: evaluations of the loss a picture.
         seed: of the noise, for those that start from it.
+        precision: of the evaluations, see `arbstyle.optimization.Settings`.
     """
     content, painting = load(photo, size), load(style, size)
-    settings = Settings(steps=steps, seed=seed, vgg_weights=weights)
+    settings = Settings(steps=steps, seed=seed, vgg_weights=weights, precision=precision)
     judge = _Judge(weights)
     pictures: list[list[Labelled]] = [[("photo", content), ("painting", painting)]]
     rows: list[dict[str, Cell]] = []
@@ -215,7 +223,7 @@ def transfer_variants(
         name="transfer-variants",
         tables=tables,
         figures={"pictures": sheet(pictures)},
-        settings={"size": size, "steps": steps, "seed": seed, "variants": variants},
+        settings={"size": size, "steps": steps, "seed": seed, "precision": precision, "variants": variants},
     )
 
 
