@@ -35,11 +35,7 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
 
 def reconstruction(args: argparse.Namespace) -> Finding:
     return studies.content_reconstruction(
-        picture("photo-cat"),
-        layers=(*CONVOLUTIONS, *BLOCKS),
-        size=args.size,
-        steps=args.steps,
-        precision=args.precision,
+        picture("photo-cat"), layers=(*CONVOLUTIONS, *BLOCKS), **search(args)
     )
 
 
@@ -65,13 +61,7 @@ def grid(args: argparse.Namespace) -> Finding:
 
 
 def variants(args: argparse.Namespace) -> Finding:
-    return studies.transfer_variants(
-        picture("photo-cat"),
-        picture("painting-desert"),
-        size=args.size,
-        steps=args.steps,
-        precision=args.precision,
-    )
+    return studies.transfer_variants(picture("photo-cat"), picture("painting-desert"), **search(args))
 
 
 def arbitrary(args: argparse.Namespace) -> Finding:
