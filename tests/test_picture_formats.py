@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from arbstyle import images
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import Picture, PictureLike, as_mask, read_picture, resize_with_alpha
+from arbstyle.images import Picture, PictureLike, as_mask, as_tensor, read_picture, resize_with_alpha
 from arbstyle.images.decoding import READABLE_FORMATS
 from arbstyle.images.sizes import style_view
 
@@ -353,3 +354,59 @@ def test_a_ribbon_of_a_style_takes_no_more_than_others(height: int, width: int, 
         assert rows * columns <= 4.2 * size**2
     assert min(rows, columns) >= 16
     assert min(rows, columns) / max(rows, columns) == pytest.approx(short / long, rel=0.05)
+
+
+# --- what Pillow leaves as the file has it --------------------------------------------------------
+
+
+def png_of(values: np.ndarray, bits: int, colour: int, key: Sequence[int]) -> bytes:
+    """A PNG H×W×C of so many bits a sample with one transparent colour, by the specification."""
+    rows = values.reshape(len(values), -1)
+    if bits == 16:
+        packed = rows.astype(">u2").view(np.uint8)
+    else:
+        digits = (rows[..., None] >> np.arange(bits)[::-1]) & 1
+        packed = np.packbits(digits.reshape(len(rows), -1).astype(np.uint8), axis=1)
+    header = struct.pack(">2I5B", values.shape[1], len(values), bits, colour, 0, 0, 0)
+    scanlines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+    chunks = [(b"IHDR", header), (b"tRNS", struct.pack(f">{len(key)}H", *key)), (b"IDAT", scanlines)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*each) for each in [*chunks, (b"IEND", b"")])
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+def test_the_transparent_colour_of_a_png_is_of_its_own_depth(bits: int, channels: int, tmp_path: Path):
+    values = np.random.default_rng(bits).integers(0, 2**bits, (16, 16, channels))
+    values[2:5, 3:9] = values[0, 0]
+    path = tmp_path / "picture.png"
+    path.write_bytes(png_of(values, bits, 0 if channels == 1 else 2, [int(each) for each in values[0, 0]]))
+    visible = (values != values[0, 0]).any(axis=-1)
+    picture = read_picture(path, background=None)
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha[0, 0].numpy(), visible)
+    found = picture.pixels[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - values / (2**bits - 1)).max() <= LEVEL
+
+
+def test_dark_numbers_without_a_sign_stay_dark(tmp_path: Path):
+    """Of 32 bits: Pillow takes them for signed, of half the range."""
+    greys = np.linspace(0, 0.45, 64).reshape(8, 8)
+    tifffile.imwrite(tmp_path / "picture.tif", (greys * (2**32 - 1)).astype(np.uint32))
+    pixels = read_picture(tmp_path / "picture.tif").pixels[0, 0].numpy()
+    assert np.abs(pixels - greys).max() <= LEVEL
+
+
+@pytest.mark.parametrize("bit_of_alpha", [0, 255])
+def test_a_tga_of_four_bytes_of_which_the_last_is_unused_is_seen(bit_of_alpha: int, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 4), dtype=np.uint8)
+    pixels[..., 3] = bit_of_alpha
+    header = struct.pack("<3B2HB4H2B", 0, 0, 2, 0, 0, 0, 0, 0, 16, 8, 32, 32)
+    (tmp_path / "picture.tga").write_bytes(header + pixels[..., [2, 1, 0, 3]].tobytes())
+    picture = read_picture(tmp_path / "picture.tga")
+    assert np.array_equal(picture.pixels[0].permute(1, 2, 0).numpy(), pixels[..., :3] / np.float32(255))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", ">f8", np.longdouble, "<u2", ">u2"])
+def test_arrays_of_any_byte_order(dtype: Any):
+    greys = np.linspace(0, 1, 12).reshape(3, 4)
+    array = (greys * (65_535 if np.dtype(dtype).kind == "u" else 1)).astype(dtype)
+    assert np.abs(as_tensor(array)[0, 0].numpy() - greys).max() <= LEVEL

@@ -97,8 +97,10 @@ def _from_array(array: np.ndarray) -> Tensor:
         if array.dtype != np.uint8:
             raise ArbstyleError(f"expected bytes in an array with alpha, got {array.dtype}; drop the alpha")
         return from_pil(Image.fromarray(array))[0]
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
         array = array.astype(np.float32) / 65535
-    elif array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+    elif np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32)  # of any byte order and length
+    elif array.dtype != np.uint8:
         raise ArbstyleError(f"expected an array of floats in [0,1], uint8 or uint16, got {array.dtype}")
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))).expand(3, -1, -1)

@@ -19,10 +19,10 @@ from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.codecs import format_of, require_codec
 from arbstyle.images.files import check_input_file, quoted
 from arbstyle.images.metadata import portable_exif
-from arbstyle.images.png import LARGEST_PROFILE, without_large_notes
+from arbstyle.images.png import LARGEST_PROFILE, transparent_colour, without_large_notes
 from arbstyle.images.profiles import through_profile
 from arbstyle.images.sizes import MAX_PIXELS
-from arbstyle.images.tiff import black_is_zero, check_tiff
+from arbstyle.images.tiff import as_numbered, check_tiff
 from arbstyle.memory import available_ram
 
 _ORIENTATIONS = {
@@ -167,10 +167,17 @@ def decode(image: Image.Image, name: str, keep_bytes: bool = False) -> tuple[np.
         raise _too_large(name)
     _check_memory(image, name, keep_bytes)
     check_tiff(image, name)
+    transparent = transparent_colour(image)
     with _silent_libtiff(image):
         image.load()
-    colour, alpha = _split_alpha(_upright(image))
-    colour = black_is_zero(colour, image)
+    upright = _upright(image)
+    if transparent is not None:
+        upright = upright.copy()
+        upright.info["transparency"] = transparent
+    colour, alpha = _split_alpha(upright)
+    if image.format == "TGA" and alpha is not None and not alpha.any():
+        alpha = None  # four bytes a pixel of which nobody set the last
+    colour = as_numbered(colour, image)
     converted = through_profile(colour)
     if converted is None and _is_deep_grey(colour):
         return np.repeat(_deep_grey_planes(colour, name), 3, axis=1), alpha

@@ -1,4 +1,4 @@
-"""PNG files with notes so long that Pillow takes them for an attack and gives up the pixels, too."""
+"""PNG files that Pillow reads wrongly, or not at all: their transparent colour, and very long notes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import struct
 import zlib
 from typing import BinaryIO
 
+from PIL import Image, PngImagePlugin
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _LARGE_TEXT = 2**20
@@ -14,6 +16,9 @@ _LARGE_TEXT = 2**20
 
 LARGEST_PROFILE = 2**24
 """Bytes, unpacked, of a colour profile that is used."""
+
+_STEPS = {"L;2": 85, "L;4": 17}
+"""From one grey to the next after decoding, by Pillow's name for the depth."""
 
 _HEADER = struct.Struct(">I4s")
 _CHECKSUM_BYTES = 4
@@ -39,6 +44,26 @@ def without_large_notes(file: BinaryIO) -> BinaryIO | None:
     rest.seek(0)
     file.seek(0)
     return rest
+
+
+def transparent_colour(image: Image.Image) -> int | tuple[int, ...] | None:
+    """The colour that is transparent, in the 8 bits to which Pillow decodes greys of 2 and 4 and RGB of 16.
+
+    Pillow leaves it as the file has it. To be asked before the picture is loaded. What differs from it in the
+    lower 8 of 16 bits only is transparent, too.
+
+    Returns:
+        None where it needs no change, or there is none.
+    """
+    key = image.info.get("transparency")
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return None
+    depth = image.tile[0].args
+    if isinstance(key, int) and depth in _STEPS:
+        return key * _STEPS[depth]
+    if isinstance(key, tuple) and depth == "RGB;16B":
+        return tuple(level >> 8 for level in key)
+    return None
 
 
 def _large_notes(file: BinaryIO) -> list[tuple[int, int]]:

@@ -25,6 +25,7 @@ _UNCOMPRESSED, _JPEG = 1, (6, 7)
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 _SIGNED = 2
 _SEPARATE_PLANES = 2
+_SOME_16_BITS = 2**17  # more, as instruments overshoot
 
 
 def check_tiff(image: Image.Image, name: str) -> None:
@@ -50,16 +51,25 @@ def check_tiff(image: Image.Image, name: str) -> None:
         raise ArbstyleError(f"cannot read {name}: a TIFF of {fault} is not supported; convert it to PNG")
 
 
-def black_is_zero(image: Image.Image, source: Image.Image) -> Image.Image:
-    """``image``, as decoded from ``source``, with its greys turned round where TIFF counts from white.
+def as_numbered(image: Image.Image, source: Image.Image) -> Image.Image:
+    """``image``, as decoded from ``source``, with the greys that a TIFF's numbers stand for.
 
-    Pillow does so for up to 8 bits.
+    Pillow turns what counts from white up to 8 bits only, and takes all numbers of 32 bits for signed ones:
+    those without a sign become their upper 16 bits, where they are not 16-bit numbers anyway.
     """
-    if not isinstance(source, TiffImagePlugin.TiffImageFile) or not image.mode.startswith("I;16"):
+    if not isinstance(source, TiffImagePlugin.TiffImageFile):
         return image
-    if _numbers(source, _Tag.PHOTOMETRIC, 1)[0] != _WHITE_IS_ZERO:
+    values = np.asarray(image)
+    if image.mode == "I" and _SIGNED not in _numbers(source, _Tag.SAMPLE_FORMAT, 1):
+        unsigned = values.view(np.uint32)
+        if unsigned.max() <= _SOME_16_BITS:
+            return image
+        meant = (unsigned >> 16).astype(np.uint16)
+    elif image.mode.startswith("I;16") and _numbers(source, _Tag.PHOTOMETRIC, 1)[0] == _WHITE_IS_ZERO:
+        meant = 65_535 - values.astype(np.uint16)
+    else:
         return image
-    turned = Image.fromarray(65_535 - np.asarray(image).astype(np.uint16))
+    turned = Image.fromarray(meant)
     turned.info = image.info
     return turned
 
