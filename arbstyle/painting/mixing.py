@@ -33,11 +33,11 @@ class Mixture:
     cover: Tensor | None
     finish: Finish
 
-    def task(self, photos: Tensor, number: int, seed: int) -> Task:
+    def task(self, photos: Tensor, number: int, seed: int, origin: tuple[int, int]) -> Task:
         """What to paint of the photos N×3×H×W at a number."""
         one = photos[number : number + 1]
         rows = torch.cat([target[number % len(target)][None] for target in self.targets])
-        return Task(one, one, rows, self.regions, self.cover, self.finish, seed)
+        return Task(one, one, rows, self.regions, self.cover, self.finish, seed, origin)
 
 
 def mix(

@@ -48,8 +48,13 @@ class PicturePainter:
         Raises:
             ArbstyleError: not enough memory, even for tiles.
         """
+        task = task.on_grid(stroke * self.transformer.multiple)
+        painted = self._paint_on_grid(task, tile, stroke, progress)
+        return painted[..., task.margin[0] :, task.margin[1] :]
+
+    def _paint_on_grid(self, task: Task, tile: int | None, stroke: int, progress: Progress | None) -> Tensor:
         if stroke > 1:
-            task = task.with_draft(self.paint(task.for_draft(), tile, stroke // 2))
+            task = task.with_draft(self._paint_on_grid(task.for_draft(), tile, stroke // 2, None))
         if tile is None and self._is_too_large(task.photo):
             tile = DEFAULT_TILE
             logger.warning(
@@ -78,12 +83,14 @@ class PicturePainter:
         """Paint in one piece."""
         if task.regions is not None:
             return self.paint_tiles(task, max(task.photo.shape[2:]) + self.transformer.multiple)
-        painted = self.transformer(network_input(task.start, self.transformer), task.rows, task.seed)
+        painted = self.transformer(
+            network_input(task.start, self.transformer), task.rows, task.seed, task.origin
+        )
         return task.finish(painted.to(task.photo.device), task.photo, None)
 
     def paint_tiles(self, task: Task, tile: int, progress: Progress | None = None) -> Tensor:
         """Paint in tiles of this side."""
-        painter = TiledPainter(self.transformer, tile, task.seed)
+        painter = TiledPainter(self.transformer, tile, task.seed, task.origin)
         values = torch.cat([painter.find_values(task.start, row[None], progress) for row in task.rows])
         result = torch.empty_like(task.photo)
         for box, painted in painter.paint(task.start, values, task.regions):

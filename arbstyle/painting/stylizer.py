@@ -279,6 +279,7 @@ class Stylizer:
         stroke: int = 1,
         tile: int | None = None,
         seed: int = 0,
+        origin: tuple[int, int] = (0, 0),
         progress: Progress | None = None,
     ) -> Tensor:
         """Paint photos of one size.
@@ -301,6 +302,8 @@ class Stylizer:
             tile: paint in tiles of this side, 64 pixels or more; ``None`` does so only for pictures too large
                 for the memory.
             seed: any whole number; a model that paints flat areas from noise paints others with another.
+            origin: top and left in pixels, any whole numbers, of the photo in a larger picture, such as what
+                a camera passes by. What two photos of that both show is then painted with the same strokes.
             progress: called as tiles are done, with their number and that of all known to be to do.
 
         Returns:
@@ -331,7 +334,7 @@ class Stylizer:
             style_size=style_size,
         )
         pieces = [
-            self.painter.paint(mixture.task(photo, number, seed), tile, stroke, progress)
+            self.painter.paint(mixture.task(photo, number, seed, origin), tile, stroke, progress)
             for number in range(len(photo))
         ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

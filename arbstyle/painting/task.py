@@ -26,6 +26,8 @@ class Task:
         cover: 1×1×H×W, what the masks cover, or ``None`` for everything.
         finish: what is done to painted pixels.
         seed: of the noise.
+        origin: top and left of the photo in a larger picture.
+        margin: rows and columns before the photo that are painted and then cut off.
     """
 
     photo: Tensor
@@ -35,19 +37,55 @@ class Task:
     cover: Tensor | None
     finish: Finish
     seed: int
+    origin: tuple[int, int] = (0, 0)
+    margin: tuple[int, int] = (0, 0)
+
+    def on_grid(self, step: int) -> Task:
+        """The same with a margin, mirrored, so that its origin is a multiple of a network's step.
+
+        A network that works at a part of the resolution paints a picture otherwise when it is moved by less.
+        """
+        margin = self.origin[0] % step, self.origin[1] % step
+        if margin == (0, 0):
+            return self
+
+        return replace(
+            self,
+            photo=_extended(self.photo, margin),
+            start=_extended(self.start, margin),
+            regions=None if self.regions is None else _extended(self.regions, margin),
+            cover=None if self.cover is None else _extended(self.cover, margin),
+            origin=(self.origin[0] - margin[0], self.origin[1] - margin[1]),
+            margin=margin,
+        )
 
     def for_draft(self) -> Task:
         """The same at half the size, its pixels left as they are painted."""
         small = half_size(as_float(self.photo))
         regions = None if self.regions is None else half_size(self.regions)
         return replace(
-            self, photo=small, start=small, regions=regions, cover=None, finish=Finish(1.0, True, "none")
+            self,
+            photo=small,
+            start=small,
+            regions=regions,
+            cover=None,
+            finish=Finish(1.0, True, "none"),
+            origin=(self.origin[0] // 2, self.origin[1] // 2),
         )
 
     def with_draft(self, draft: Tensor) -> Task:
         """Repaint the photo and a painting of it at half the size, mixed."""
         mixed = mix_draft(as_float(self.photo), draft)
         return replace(self, start=mixed if self.photo.is_floating_point() else as_bytes(mixed))
+
+
+def _extended(image: Tensor, margin: tuple[int, int]) -> Tensor:
+    """1×C×H×W of any type with its mirror image above and to the left."""
+    for axis, more in zip((2, 3), margin, strict=True):
+        last = image.shape[axis] - 1
+        places = torch.arange(-more, last + 1, device=image.device).abs().clamp(max=last)
+        image = image.index_select(axis, places)
+    return image
 
 
 class Finish:

@@ -43,12 +43,19 @@ class TiledPainter:
     Args:
         transformer: in evaluation mode; its type and device are those of the computation.
         tile: side of a tile without its overlap, in pixels.
-        seed: of the transformer's noise.
+        seed, origin: of the transformer's noise; see :meth:`TransformerNetwork.forward`.
     """
 
-    def __init__(self, transformer: TransformerNetwork, tile: int = DEFAULT_TILE, seed: int = 0) -> None:
+    def __init__(
+        self,
+        transformer: TransformerNetwork,
+        tile: int = DEFAULT_TILE,
+        seed: int = 0,
+        origin: tuple[int, int] = (0, 0),
+    ) -> None:
         self.transformer = transformer
         self.seed = seed
+        self.origin = origin
         self.tile: int = max(transformer.multiple, tile // transformer.multiple * transformer.multiple)
         self._overlap: int | None = None
 
@@ -128,7 +135,8 @@ class TiledPainter:
 
     def _repaint(self, part: Tensor, rule: NormRule, place: Box) -> Tensor:
         height, width = part.shape[2:]
-        noise = self.transformer.make_noise(height, width, self.seed, place.top, place.left)
+        top, left = (here + start for here, start in zip((place.top, place.left), self.origin, strict=True))
+        noise = self.transformer.make_noise(height, width, self.seed, top, left)
         return self.transformer.repaint(part, rule, noise)
 
     def _measure(

@@ -58,20 +58,25 @@ class Motion:
     Attributes:
         places: H×W×2, x and y in the frame before of every pixel of this one.
         trust: H×W in [0,1]: whether what was there is what is here.
+        pan: x and y in pixels by which the camera moved: the motion of most of the frame, if it explains the
+            colours better than none.
     """
 
     def __init__(self, now: View, before: View, *, both_ways: bool = True) -> None:
         flow = now.flow_to(before)
         usual = np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
+        still = np.zeros(2, np.float32)
         best, misfit = flow, _misfit(now, before, flow)
         sure = _returns(flow, before.flow_to(now)) if both_ways else np.ones(misfit.shape, bool)
-        for simple in (usual, np.zeros(2, np.float32)):
+        misfits = [_misfit(now, before, np.broadcast_to(simple, flow.shape)) for simple in (usual, still)]
+        for simple, its_misfit in zip((usual, still), misfits, strict=True):
             other = np.broadcast_to(simple, flow.shape)
-            its_misfit = _misfit(now, before, other)
             better = its_misfit <= misfit + SIMPLER
             best = np.where(better[..., None], other, best)
             misfit = np.where(better, its_misfit, misfit)
             sure |= better
+        moves = np.median(misfits[1]) > np.median(misfits[0]) + SIMPLER / 4
+        self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
         self.places, self.trust = _enlarged(best, _trust(misfit, sure), now.size)
 
     def warp(self, picture: np.ndarray) -> np.ndarray:
@@ -109,9 +114,13 @@ def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
 def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     cv2 = load_cv2()
     height, width = size
-    scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * _scale(flow, size)
     return _grid(height, width) + flow, cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _scale(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixels of a frame of this height and width a pixel of the flow, x and y."""
+    return np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], np.float32)
 
 
 @functools.lru_cache(2)

@@ -32,19 +32,35 @@ _FLAT = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
-class _Before:
-    """The frame before: the film's, H×W×3 in [0,1], as motion is found in it, and painted."""
+class Look:
+    """What a frame of the film shows, compared with the one before.
+
+    Attributes:
+        frame: H×W×3 in [0,1].
+        view: as motion is found in it.
+        motion: from the frame before; ``None`` where a shot begins.
+        place: x and y in pixels of where the camera has gone since then.
+        cuts: thumbnail and usual change, for :class:`CutDetector`.
+    """
 
     frame: np.ndarray
     view: View
-    painted: np.ndarray
+    motion: Motion | None
+    place: np.ndarray
+    cuts: tuple[Tensor, float]
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Top and left of the frame in all that the camera passes by, in whole pixels."""
+        left, top = np.rint(self.place)
+        return int(top), int(left)
 
 
 class Stabilizer:
     """Blends each painted frame with the one before, moved as the film moved.
 
     Where the film's pixels cannot be found in the frame before, the painting is as it comes: no ghosts. A
-    cut begins anew.
+    cut begins anew. Frames may be looked at some ahead of those that are steadied.
 
     Args:
         stability: 0 changes nothing; 1 carries the most. 1 - (1 - stability)² of a painting is carried on.
@@ -63,48 +79,66 @@ class Stabilizer:
 
     def reset(self) -> None:
         """Forget all frames."""
-        self._before: _Before | None = None
+        self._seen: Look | None = None
+        self._shown: tuple[Look, np.ndarray] | None = None
         self._cuts = CutDetector()
 
-    def __call__(self, frame: Tensor, painted: Tensor) -> Tensor:
-        """The next painted frame, steadied.
+    def look(self, frame: Tensor) -> Look:
+        """Look at the next frame of the film, 1×3×H×W of floats in [0,1]."""
+        begins = self._cuts(frame)
+        now = _array(frame)
+        view, before, motion, place = View(now), self._seen, None, np.zeros(2)
+        if before is not None and before.frame.shape == now.shape and not begins:
+            motion = Motion(view, before.view, both_ways=self.both_ways)
+            place = before.place + motion.pan
+        assert self._cuts.thumbnail is not None
+        self._seen = Look(now, view, motion, place, (self._cuts.thumbnail, self._cuts.usual))
+        return self._seen
+
+    def steady(self, look: Look, painted: Tensor) -> Tensor:
+        """The painting of the next frame that was looked at, steadied.
 
         Args:
-            frame, painted: 1×3×H×W floats in [0,1], of the film and of the painting.
+            look: what :meth:`look` gave.
+            painted: 1×3×H×W floats in [0,1], the painting.
 
         Returns:
             1×3×H×W floats in [0,1].
         """
-        begins = self._cuts(frame)
-        now, result = _array(frame), _array(painted)
-        view = View(now)
-        before = self._before
-        if before is not None and before.frame.shape == now.shape and not begins:
-            motion = Motion(view, before.view, both_ways=self.both_ways)
-            share = self.carried * motion.trust[..., None]
-            blend = result + share * (motion.warp(before.painted) - result)
+        result = _array(painted)
+        if self._shown is not None and look.motion is not None:
+            share = self.carried * look.motion.trust[..., None]
+            blend = result + share * (look.motion.warp(self._shown[1]) - result)
             result = _with_contrast_of(result, blend)
-        self._before = _Before(now, view, result)
+        self._shown = look, result
         return torch.from_numpy(result).permute(2, 0, 1)[None].clamp(0, 1)
 
+    def __call__(self, frame: Tensor, painted: Tensor) -> Tensor:
+        """Look at the next frame and steady its painting."""
+        return self.steady(self.look(frame), painted)
+
     def state(self) -> dict[str, Tensor]:
-        """What the next frames depend on."""
-        if self._before is None or self._cuts.thumbnail is None:
+        """What the frames after the one that was steadied last depend on."""
+        if self._shown is None:
             return {}
+        look, painted = self._shown
         return {
-            "frame": torch.from_numpy(self._before.frame),
-            "painted": torch.from_numpy(self._before.painted),
-            "thumbnail": self._cuts.thumbnail,
-            "usual": torch.tensor(self._cuts.usual, dtype=torch.float64),
+            "frame": torch.from_numpy(look.frame),
+            "painted": torch.from_numpy(painted),
+            "place": torch.from_numpy(look.place),
+            "thumbnail": look.cuts[0],
+            "usual": torch.tensor(look.cuts[1], dtype=torch.float64),
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from what :meth:`state` gave."""
         self.reset()
         if state:
-            frame = state["frame"].numpy()
-            self._before = _Before(frame, View(frame), state["painted"].numpy())
-            self._cuts.thumbnail, self._cuts.usual = state["thumbnail"], float(state["usual"])
+            frame, place = state["frame"].numpy(), state["place"].numpy()
+            cuts = state["thumbnail"], float(state["usual"])
+            self._seen = Look(frame, View(frame), None, place, cuts)
+            self._shown = self._seen, state["painted"].numpy()
+            self._cuts.thumbnail, self._cuts.usual = cuts
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:

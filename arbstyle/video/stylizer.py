@@ -16,7 +16,7 @@ from arbstyle.painting import StyleLike, Stylizer
 from arbstyle.video.ahead import made_ahead
 from arbstyle.video.frames import Frame
 from arbstyle.video.library import load_cv2
-from arbstyle.video.stability import DEFAULT_STABILITY, Stabilizer
+from arbstyle.video.stability import DEFAULT_STABILITY, Look, Stabilizer
 
 Weights = Sequence[float] | Callable[[float], Sequence[float]]
 """Of a blend; or as a function of the time in seconds."""
@@ -100,7 +100,8 @@ class VideoStylizer:
         Returns:
             1×3×H×W of the same type.
         """
-        return self._steadied(frame, self._painted(frame, time))
+        look = self._look(frame)
+        return self._steadied(frame, look, self._painted(frame, look, time))
 
     def paint_film(self, frames: Iterable[Frame]) -> Generator[Frame, None, None]:
         """Paint the frames of a film, several of them side by side, and so faster than one by one.
@@ -110,25 +111,33 @@ class VideoStylizer:
         """
         many = torch.get_num_threads() if self.stylizer.device.type == "cpu" else 1
 
-        def side_by_side(frame: Frame) -> int:
-            return min(many, PIXELS_AT_A_TIME // (frame.pixels.shape[2] * frame.pixels.shape[3]))
+        def side_by_side(item: tuple[Frame, Look | None]) -> int:
+            return min(many, PIXELS_AT_A_TIME // (item[0].pixels.shape[2] * item[0].pixels.shape[3]))
 
-        def painted(frame: Frame) -> Tensor:
-            return self._painted(frame.pixels, float(frame.time))
+        def painted(item: tuple[Frame, Look | None]) -> Tensor:
+            return self._painted(item[0].pixels, item[1], float(item[0].time))
 
-        for frame, painting in made_ahead(painted, frames, side_by_side):
-            yield replace(frame, pixels=self._steadied(frame.pixels, painting))
+        looked = ((frame, self._look(frame.pixels)) for frame in frames)
+        for (frame, look), painting in made_ahead(painted, looked, side_by_side):
+            yield replace(frame, pixels=self._steadied(frame.pixels, look, painting))
 
-    def _painted(self, frame: Tensor, time: float) -> Tensor:
-        """A frame for itself; as floats if it is to be steadied."""
+    def _look(self, frame: Tensor) -> Look | None:
+        return None if self.stabilizer is None else self.stabilizer.look(as_float(frame))
+
+    def _painted(self, frame: Tensor, look: Look | None, time: float) -> Tensor:
+        """A frame for itself; if it is to be steadied, as floats, and with strokes that go with the camera."""
         weights = self.weights(time) if callable(self.weights) else self.weights
-        picture = frame if self.stabilizer is None else as_float(frame)
-        return self.stylizer.stylize(picture, self.style, self.strength, weights=weights, **self.options)
+        options = {**self.options, "weights": weights}
+        if look is None:
+            return self.stylizer.stylize(frame, self.style, self.strength, **options)
+        return self.stylizer.stylize(
+            as_float(frame), self.style, self.strength, origin=look.origin, **options
+        )
 
-    def _steadied(self, frame: Tensor, painted: Tensor) -> Tensor:
-        if self.stabilizer is None:
+    def _steadied(self, frame: Tensor, look: Look | None, painted: Tensor) -> Tensor:
+        if self.stabilizer is None or look is None:
             return painted
-        steady = self.stabilizer(as_float(frame), painted).to(frame.device)
+        steady = self.stabilizer.steady(look, painted).to(frame.device)
         return steady if frame.is_floating_point() else as_bytes(steady)
 
     def state(self) -> dict[str, Tensor]:

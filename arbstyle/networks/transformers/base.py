@@ -83,20 +83,24 @@ class TransformerNetwork(Described, ABC):
             for stride, periods in self.noise_inputs
         ]
 
-    def forward(self, content: Tensor, parameters: Tensor, seed: int = 0) -> Tensor:
+    def forward(
+        self, content: Tensor, parameters: Tensor, seed: int = 0, origin: tuple[int, int] = (0, 0)
+    ) -> Tensor:
         """Repaint.
 
         Args:
             content: N×3×H×W in [0,1], of any size.
             parameters: N×P or 1×P.
             seed: of the noise, for transformers that paint from some.
+            origin: top and left of the picture in a larger one, of which it gets its part of the noise;
+                multiples of ``multiple``.
 
         Returns:
             N×3×H×W in [0,1].
         """
         height, width = content.shape[2:]
         padded = self.pad(content)
-        noise = self.make_noise(padded.shape[2], padded.shape[3], seed)
+        noise = self.make_noise(padded.shape[2], padded.shape[3], seed, *origin)
         return self.repaint(padded, parameters, noise)[..., :height, :width]
 
     @abstractmethod
