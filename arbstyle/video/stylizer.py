@@ -125,7 +125,7 @@ class VideoStylizer:
         return None if self.stabilizer is None else self.stabilizer.look(as_float(frame))
 
     def _painted(self, frame: Tensor, look: Look | None, time: float) -> Tensor:
-        """A frame for itself; if it is to be steadied, as floats, and with strokes that go with the camera."""
+        """A frame for itself; if it is to be steadied, as floats, with strokes that go with the camera."""
         weights = self.weights(time) if callable(self.weights) else self.weights
         options = {**self.options, "weights": weights}
         if look is None:
