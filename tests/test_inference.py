@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -603,3 +604,29 @@ def test_bytes_and_floats_take_the_same_strokes(stylizer, photo):
     assert (
         painted.float() - as_bytes(expected).float()
     ).abs().mean() < 1  # what repaints is rounded to bytes
+
+
+@pytest.mark.parametrize("options", [{}, {"stroke": 2}, {"tile": 64}, {"masks": True}])
+def test_photos_of_one_place_are_painted_alike(stylizer: Stylizer, options: dict[str, Any]):
+    """A window moves over a picture by less than the network's grid: strokes stay where they are in it."""
+    picture = read_image(PHOTO, size=150)
+    mask = picture.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1).round()
+
+    def painted(top: int, left: int, origin: tuple[int, int]) -> Tensor:
+        window = (..., slice(top, top + 128), slice(left, left + 160))
+        masks = {"masks": [mask[window]]} if "masks" in options else {}
+        return stylizer.stylize(picture[window], PAINTING, origin=origin, **{**options, **masks})
+
+    first, errors = painted(0, 0, (0, 0)), []
+    for origin in ((0, 0), (5, 11)):
+        second = painted(5, 11, origin)
+        assert second.shape == first.shape
+        errors.append(float((first[..., 30:100, 40:140] - second[..., 25:95, 29:129]).square().mean()))
+    assert errors[1] < errors[0] / 3
+
+
+def test_origin_by_whole_steps_of_the_grid_moves_the_noise_only(stylizer: Stylizer, photo: Tensor):
+    plain = stylizer.stylize(photo, PAINTING)
+    assert torch.equal(stylizer.stylize(photo, PAINTING, origin=(-8, 16)), plain)  # this model has no noise
+    tiny = torch.rand(1, 3, 2, 3)
+    assert stylizer.stylize(tiny, PAINTING, origin=(3, 7)).shape == tiny.shape

@@ -48,9 +48,10 @@ class PicturePainter:
         Raises:
             ArbstyleError: not enough memory, even for tiles.
         """
-        task = task.on_grid(stroke * self.transformer.multiple)
-        painted = self._paint_on_grid(task, tile, stroke, progress)
-        return painted[..., task.margin[0] :, task.margin[1] :]
+        aligned = task.on_grid(stroke * self.transformer.multiple)
+        (top, left), (height, width) = aligned.margin, task.photo.shape[2:]
+        painted = self._paint_on_grid(aligned, tile, stroke, progress)
+        return painted[..., top : top + height, left : left + width]
 
     def _paint_on_grid(self, task: Task, tile: int | None, stroke: int, progress: Progress | None) -> Tensor:
         if stroke > 1:

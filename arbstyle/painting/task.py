@@ -27,7 +27,7 @@ class Task:
         finish: what is done to painted pixels.
         seed: of the noise.
         origin: top and left of the photo in a larger picture.
-        margin: rows and columns before the photo that are painted and then cut off.
+        margin: rows and columns before the photo that are painted and then cut off, as are those behind it.
     """
 
     photo: Tensor
@@ -41,7 +41,7 @@ class Task:
     margin: tuple[int, int] = (0, 0)
 
     def on_grid(self, step: int) -> Task:
-        """The same with a margin, mirrored, so that its origin is a multiple of a network's step.
+        """The same with margins, mirrored, so that it begins and ends at multiples of a network's step.
 
         A network that works at a part of the resolution paints a picture otherwise when it is moved by less.
         """
@@ -51,10 +51,10 @@ class Task:
 
         return replace(
             self,
-            photo=_extended(self.photo, margin),
-            start=_extended(self.start, margin),
-            regions=None if self.regions is None else _extended(self.regions, margin),
-            cover=None if self.cover is None else _extended(self.cover, margin),
+            photo=_extended(self.photo, margin, step),
+            start=_extended(self.start, margin, step),
+            regions=None if self.regions is None else _extended(self.regions, margin, step),
+            cover=None if self.cover is None else _extended(self.cover, margin, step),
             origin=(self.origin[0] - margin[0], self.origin[1] - margin[1]),
             margin=margin,
         )
@@ -79,12 +79,14 @@ class Task:
         return replace(self, start=mixed if self.photo.is_floating_point() else as_bytes(mixed))
 
 
-def _extended(image: Tensor, margin: tuple[int, int]) -> Tensor:
-    """1×C×H×W of any type with its mirror image above and to the left."""
-    for axis, more in zip((2, 3), margin, strict=True):
+def _extended(image: Tensor, margin: tuple[int, int], step: int) -> Tensor:
+    """1×C×H×W of any type with its mirror image around it: a margin before, and behind up to full steps."""
+    for axis, before in zip((2, 3), margin, strict=True):
         last = image.shape[axis] - 1
-        places = torch.arange(-more, last + 1, device=image.device).abs().clamp(max=last)
-        image = image.index_select(axis, places)
+        behind = -(before + image.shape[axis]) % step
+        places = torch.arange(-before, last + 1 + behind, device=image.device)
+        mirrored = last - (last - places.abs()).abs()
+        image = image.index_select(axis, mirrored.clamp(0, last))
     return image
 
 
