@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +28,16 @@ class CutDetector:
     def __init__(self) -> None:
         self.thumbnail: Tensor | None = None
         self.usual = 0.0
+
+    def state(self) -> dict[str, Tensor]:
+        """What the answer for the next frame depends on."""
+        if self.thumbnail is None:
+            return {}
+        return {"thumbnail": self.thumbnail, "usual": torch.tensor(self.usual, dtype=torch.float64)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.thumbnail, self.usual = state["thumbnail"], float(state["usual"])
 
     def __call__(self, frame: Tensor) -> bool:
         """Whether 1×3×H×W of floats in [0,1] begins a shot; the first frame does."""

@@ -40,14 +40,14 @@ class Look:
         view: as motion is found in it.
         motion: from the frame before; ``None`` where a shot begins.
         place: x and y in pixels of where the camera has gone since then.
-        cuts: thumbnail and usual change, for :class:`CutDetector`.
+        cuts: state of the :class:`CutDetector`.
     """
 
     frame: np.ndarray
     view: View
     motion: Motion | None
     place: np.ndarray
-    cuts: tuple[Tensor, float]
+    cuts: dict[str, Tensor]
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -91,8 +91,7 @@ class Stabilizer:
         if before is not None and before.frame.shape == now.shape and not begins:
             motion = Motion(view, before.view, both_ways=self.both_ways)
             place = before.place + motion.pan
-        assert self._cuts.thumbnail is not None
-        self._seen = Look(now, view, motion, place, (self._cuts.thumbnail, self._cuts.usual))
+        self._seen = Look(now, view, motion, place, self._cuts.state())
         return self._seen
 
     def steady(self, look: Look, painted: Tensor) -> Tensor:
@@ -126,8 +125,7 @@ class Stabilizer:
             "frame": torch.from_numpy(look.frame),
             "painted": torch.from_numpy(painted),
             "place": torch.from_numpy(look.place),
-            "thumbnail": look.cuts[0],
-            "usual": torch.tensor(look.cuts[1], dtype=torch.float64),
+            **look.cuts,
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -135,10 +133,9 @@ class Stabilizer:
         self.reset()
         if state:
             frame, place = state["frame"].numpy(), state["place"].numpy()
-            cuts = state["thumbnail"], float(state["usual"])
-            self._seen = Look(frame, View(frame), None, place, cuts)
+            self._cuts.restore(state)
+            self._seen = Look(frame, View(frame), None, place, self._cuts.state())
             self._shown = self._seen, state["painted"].numpy()
-            self._cuts.thumbnail, self._cuts.usual = cuts
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
