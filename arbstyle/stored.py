@@ -1,4 +1,4 @@
-"""Files of tensors and JSON. What is read back may come from anyone, so nothing in it is believed.
+"""Files of tensors and JSON, cells of CSV. What is read may come from anyone, so nothing in it is believed.
 
 Shapes and types are known from a file's header before any tensor is allocated; JSON is bounded.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,6 +147,20 @@ def read_json_object(text: str, longest: int = MAX_JSON) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")
     return value
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet would compute, or takes for an escape of ours."""
+
+
+def harmless_cell(text: str) -> str:
+    """A text as a cell that no spreadsheet takes for a formula: an apostrophe says that it is text."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """What :func:`harmless_cell` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -383,3 +383,10 @@ def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]):
         assert main(["app", "--port", str(port)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"arbstyle: error: cannot serve on 127.0.0.1:{port}: it is taken")
+
+
+def test_an_address_that_can_not_be_served_is_told(model: Path, capsys: pytest.CaptureFixture[str]):
+    """Gradio would try for ever."""
+    for host in ("203.0.113.1", "no host"):  # of nobody (RFC 5737), and no name
+        assert main(["app", "--model", str(model), "--host", host]) == 2
+        assert f"cannot serve on {host}:7860 and on" in capsys.readouterr().err

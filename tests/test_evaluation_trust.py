@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import re
 import time
 from pathlib import Path
@@ -15,10 +16,10 @@ from evaluation_fixtures import SIZE, Mix
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation import evaluate, write_report
 from arbstyle.evaluation.digests import digest_of_code
-from arbstyle.evaluation.lock import locked
 from arbstyle.evaluation.pairs import all_pairs
 from arbstyle.evaluation.summary import balance, worst_cases
 from arbstyle.images import resize, write_image
+from arbstyle.images.locking import locked
 
 # --- what is kept -------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ def test_the_digest_covers_rooms_and_single_modules():
 
 
 def _hold(folder: Path, ready: str, seconds: float) -> None:
-    with locked(folder):
+    with locked(folder, "evaluation"):
         (folder / ready).touch()
         time.sleep(seconds)
 
@@ -225,3 +226,22 @@ def test_the_time_without_the_styles_encoding_is_a_part_of_the_whole(folders, en
     assert all((row.seconds or 0) - (row.seconds_painting or 9) > 0.04 for row in rows)
     summary = next(each for each in evaluation.summaries if each.method == "mix")
     assert (summary.seconds_painting_median or 9) < (summary.seconds_median or 0)
+
+
+@pytest.mark.parametrize("name", ["results.csv", ".lock"])
+def test_pipes_in_a_report_folder_are_not_waited_for(name, folders, encoder):
+    content, style, report = folders
+    report.mkdir()
+    os.mkfifo(report / name)
+    with pytest.raises(ArbstyleError, match=r"not a regular file|not from an evaluation"):
+        evaluate(content, style, report, methods=[Mix()], size=SIZE, encoder=encoder)
+
+
+def test_a_damaged_picture_is_told_before_the_work(folders, encoder):
+    content, style, report = folders
+    last = sorted(style.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    method = Mix()
+    with pytest.raises(ArbstyleError, match=last.name):
+        evaluate(content, style, report, methods=[method], size=SIZE, encoder=encoder)
+    assert method.calls == 0

@@ -94,6 +94,16 @@ def test_an_output_is_never_an_input(role: str, link: str, here: Path, capsys: p
     assert Path(target).read_bytes() == before
 
 
+def test_a_file_that_the_environment_names_is_an_input(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("ARBSTYLE_VGG19", str(here / "model.safetensors"))
+    before = Path("model.safetensors").read_bytes()
+    assert main(["style", "save", "photo.png", "-o", "model.safetensors", "--overwrite"]) == 2
+    assert "is an input (ARBSTYLE_VGG19)" in capsys.readouterr().err
+    assert Path("model.safetensors").read_bytes() == before
+
+
 RESULTS = {
     "stylize": ("stylize photo.png --style woodcut -o {}.png", True),
     "stylize a sheet": ("stylize photo.png --style woodcut --grid --size 32 -o {}.png", True),
@@ -254,7 +264,24 @@ def test_exit_code_of_an_all_bad_batch(here: Path):
     assert stylize("1.png", "photo.png", "--style", "style.png", "-o", "out") == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+OUT_OF_MEMORY = [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_is_one_line_of_every_command(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def styles() -> None:
+        """Take more than there is."""
+        raise error
+
+    monkeypatch.setattr("arbstyle.cli.styles.styles", styles)
+    assert main(["styles"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not enough memory" in line
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
 def test_out_of_memory_paints_in_tiles(
     error: Exception, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -6,23 +6,29 @@ import contextlib
 import csv
 import errno
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from arbstyle import ArbstyleError, Stylizer
 from arbstyle.cli import main
+from arbstyle.images.locking import locked
 from arbstyle.restyling.draw import draw
+from arbstyle.restyling.features import PICTURE
 from arbstyle.restyling.job import Job, plan
 from arbstyle.restyling.local import LocalEngine, one_thread
 from arbstyle.restyling.styles import StyleTable, find_style_files
@@ -390,3 +396,70 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert expected in error
     assert error.count("\n") == 1
     assert contents(tmp_path) | contents(photos) == before
+
+
+# --- what a stranger's data set, or another process, may do ---------------------------------------
+
+
+def test_a_second_process_in_a_job_is_refused(photos: Path, paintings: Path, tmp_path: Path):
+    job = plan(str(photos), [str(paintings)], tmp_path / "out", LocalEngine(1), style_size=64)
+    unfinished = tmp_path / "out" / ".arbstyle-of-the-other"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    with locked(job.notes, "data set job"):
+        again = plan(
+            str(photos), [str(paintings)], tmp_path / "out", LocalEngine(1), resume=True, style_size=64
+        )
+        with pytest.raises(ArbstyleError, match="another data set job is at work"):
+            next(again.run())
+    assert unfinished.exists()
+    assert [progress.done for progress in job.run()][-1] == len(SIZES)
+
+
+def test_names_of_pictures_in_the_manifest_are_no_formulas(paintings: Path, tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("=1+1.png", "@a.png", "'-b.png", "plain.png"):
+        noise((32, 32), 0).save(photos / name)
+    cells = {row["key"] for row in manifest(restyle(photos, paintings, tmp_path / "out"))}
+    assert cells == {"'=1+1.png", "'@a.png", "''-b.png", "plain.png"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are of Linux")
+def test_names_that_are_no_text_go_into_tables(paintings: Path, tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    noise((32, 32), 0).save(photos / os.fsdecode(b"caf\xe9.png"))
+    job = restyle(photos, paintings, tmp_path / "out", form="parquet")
+    (table,) = job.output.glob("*.parquet")
+    assert pq.read_table(table)["image"].to_pylist()[0]["path"] == "caf\\udce9.png"
+
+
+def test_a_table_that_names_a_pipe_costs_a_row(paintings: Path, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    noise((32, 32), 0).save(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    rows = [{"bytes": None, "path": str(tmp_path / name)} for name in ("pipe.png", "good.png")]
+    pq.write_table(pa.table({"image": pa.array(rows, PICTURE)}), tmp_path / "photos" / "a.parquet")
+    done = manifest(restyle(tmp_path / "photos", paintings, tmp_path / "out"))
+    assert [row["status"] for row in done] == ["failed", "done"]
+    assert "not a regular file" in done[0]["error"]
+
+
+def test_gaps_in_a_shard_take_no_memory(paintings: Path, tmp_path: Path):
+    """A member of a kilobyte that claims to be 2⁴⁰ bytes long, most of them gaps."""
+    (tmp_path / "photos").mkdir()
+    noise((32, 32), 0).save(tmp_path / "good.png")
+    data = (tmp_path / "good.png").read_bytes()
+    sparse = {
+        "GNU.sparse.size": str(2**40),
+        "GNU.sparse.numblocks": "1",
+        "GNU.sparse.map": f"0,{len(data)}",
+    }
+    with tarfile.open(tmp_path / "photos" / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, headers in (("good.png", {}), ("gaps.png", sparse)):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(data), headers
+            tar.addfile(member, io.BytesIO(data))
+    done = manifest(restyle(tmp_path / "photos", paintings, tmp_path / "out"))
+    assert [row["status"] for row in done] == ["done", "failed"]

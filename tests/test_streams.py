@@ -8,10 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from arbstyle import images
+from arbstyle.cli import main
+from arbstyle.cli._streams import endings_as_interrupt
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LATIN_1 = os.fsdecode(b"caf\xe9.png")  # a name that is no UTF-8, as old disks have them
@@ -112,3 +117,51 @@ def test_sigterm_keeps_the_best_picture(tmp_path: Path):
     assert b"best picture so far" in complaint
     with Image.open(tmp_path / "out.png") as saved:
         assert saved.size == (24, 24)
+
+
+def _signals() -> list[tuple[str, int]]:
+    codes = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+    return [(name, code) for name, code in codes.items() if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize(("sign", "code"), _signals())
+def test_whatever_ends_the_program_keeps_the_best_picture(
+    sign: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Image.fromarray(np.zeros((24, 24, 3), np.uint8)).save(tmp_path / "photo.png")
+    write, frames = images.write_image, []
+
+    def signalled(image: Any, path: Path, **options: Any) -> Path:
+        frames.append(path)
+        if len(frames) == 3:
+            signal.raise_signal(getattr(signal, sign))
+        return write(image, path, **options)
+
+    monkeypatch.setattr(images, "write_image", signalled)
+    default = signal.default_int_handler if sign == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(getattr(signal, sign), default)  # which nohup changes
+    monkeypatch.chdir(tmp_path)
+    quick = (
+        "--vgg-weights random --no-normalize-filters --content-layers relu1_1 --init noise --optimizer adam"
+    )
+    words = f"optimize photo.png -o out.png --steps 9 --frames frames --frames-every 1 {quick}".split()
+    try:
+        assert main(words) == code
+        assert signal.getsignal(getattr(signal, sign)) is default
+    finally:
+        signal.signal(getattr(signal, sign), before)
+    with Image.open("out.png") as saved:
+        assert saved.size == (24, 24)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals")
+def test_what_is_ignored_stays_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with endings_as_interrupt() as ended_by:
+            signal.raise_signal(signal.SIGHUP)
+        assert ended_by() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -354,7 +354,9 @@ def test_killed_and_resumed_is_the_uninterrupted_run(sets: Path, whole: Path, tm
     assert (tmp_path / "metrics-1.csv").exists(), "earlier curves are kept"
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_stopped_and_resumed_is_the_uninterrupted_run(
     sign: signal.Signals,
     code: int,
@@ -372,9 +374,11 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
             signal.raise_signal(sign)
         original(*args)
 
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup changes
     with monkeypatch.context() as patch:
         patch.setattr(WarmAverage, "update_parameters", signalled)
         assert main(command(sets, tmp_path)) == code
+    assert signal.signal(signal.SIGHUP, hang_up) is signal.SIG_DFL
     assert checkpoint(tmp_path)["global_step"] == 5
     assert main(command(sets, tmp_path, "--ckpt_path", "last")) == 0
     assert_same_training(checkpoint(whole), checkpoint(tmp_path))
@@ -439,6 +443,44 @@ def test_two_runs_do_not_share_a_folder(
     with FileLock(tmp_path / ".lock"):
         assert "another run is training in" in one_complaint(command(sets, tmp_path), capsys)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_settings_that_a_user_wrote_are_not_replaced(
+    sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    own = tmp_path / "run" / "config.yaml"
+    own.parent.mkdir()
+    own.write_text("# mine\n" + TINY)
+    line = one_complaint(command(sets, own.parent, "--config", str(own)), capsys)
+    assert f"{own} is not from a run and would be replaced" in line
+    assert own.read_text() == "# mine\n" + TINY
+    assert [path.name for path in own.parent.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("setting", ["--export.path", "--checkpoint.directory"])
+def test_places_that_can_not_be_written_are_known_before_training(
+    setting: str, sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "file").touch()
+    line = one_complaint(command(sets, tmp_path / "run", setting, str(tmp_path / "file" / "x")), capsys)
+    assert f"cannot write '{tmp_path / 'file' / 'x'}" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--config", "--data"])
+def test_settings_are_text(option: str, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "settings.yaml").write_bytes(b"data: {content: caf\xe9}")
+    line = one_complaint(command(sets, tmp_path, option, str(tmp_path / "settings.yaml")), capsys)
+    assert "no text in UTF-8" in line
+
+
+def test_no_earlier_curves_are_lost(tmp_path: Path, quiet: None):
+    (tmp_path / "metrics.csv").write_text("last")
+    (tmp_path / "metrics-2.csv").write_text("second")  # somebody has put the first away
+    default_loggers(tmp_path)
+    default_loggers(tmp_path)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("metrics-*.csv")}
+    assert kept == {"metrics-1.csv": "last", "metrics-2.csv": "second"}
 
 
 def test_resuming_takes_the_configurations_learning_rate(

@@ -18,11 +18,15 @@ from torch import Tensor
 
 from arbstyle import Stylizer
 from arbstyle.cli import main
+from arbstyle.images.locking import locked
 from arbstyle.painting import Style
 
 av = pytest.importorskip("av")
 
 from test_video import frames_of, picture, psnr, write_film  # noqa: E402
+
+from arbstyle.video.reading import Film  # noqa: E402
+from arbstyle.video.sources import open_clip  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NIGHT, VENICE = (str(REPOSITORY / "examples" / f"painting-{name}.jpg") for name in ("night", "venice"))
@@ -272,3 +276,55 @@ def test_a_folder_of_pictures_becomes_a_film(tmp_path: Path):
     assert video(tmp_path, *words, "-o", tmp_path.parent / "folder.mp4", "--overwrite") == 0
     times = [frame.time for frame in frames_of(tmp_path.parent / "folder.mp4")]
     assert [float(time) for time in times] == [0, 0.1, 0.2, 0.3]
+
+
+# --- names, and other processes -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are of Linux")
+def test_a_style_whose_name_is_no_text(film: Path, tmp_path: Path):
+    style = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    style.write_bytes(Path(NIGHT).read_bytes())
+    assert video(film, "--style", style, "--end", 0.05, "-o", tmp_path / "painted.mp4") == 0
+    with av.open(str(tmp_path / "painted.mp4")) as painted:
+        assert "caf\\udce9.jpg" in painted.metadata["comment"]
+
+
+@pytest.mark.parametrize("pattern", ["./{}/%03d.png", "{}/%03d.png", "{}/*.png", "{}"])
+@pytest.mark.parametrize("folder", ["frames", "[a]b"])
+def test_names_of_pictures_in_folders(
+    pattern: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    for number in (2, 10):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"{folder}/{number:03d}.png")
+    assert [int(frame.pixels[0, 0, 0, 0]) for frame in open_clip(pattern.format(folder)).frames()] == [2, 10]
+
+
+@pytest.mark.parametrize("name", ["what?.mp4", "clip[1].mp4", "100%d.mp4"])
+def test_a_film_that_is_called_like_a_pattern(name: str, film: Path):
+    assert isinstance(open_clip(str(film.rename(film.with_name(name)))), Film)
+
+
+def test_nothing_is_said_of_frames_that_are_painted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    frames = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in (0, 200)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert len(list(open_clip(str(tmp_path / "film.gif")).frames())) == 2
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+def test_a_second_process_at_a_film_is_refused(
+    option: str, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    parts = tmp_path / "painted.mp4.parts"
+    parts.mkdir()
+    (parts / "00000.tmp").write_text("of the other")
+    words = (film, "--style", NIGHT, "--end", 0.05, "-o", tmp_path / "painted.mp4", option)
+    with locked(parts, "video job"):
+        assert video(*words) == 2
+        assert "another video job is at work" in capsys.readouterr().err
+        assert (parts / "00000.tmp").read_text() == "of the other"
+    assert video(*words) == 0
+    assert not parts.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,14 +57,24 @@ def serve(stylizer: Stylizer, pixels: int = PAINTED_PIXELS, concurrency: int = 1
         "enable_monitoring": False,
     }
     launch["theme"] = gr.themes.Soft(font="system-ui", font_mono="monospace")  # no fonts from elsewhere
+    host, port = launch.get("server_name") or "127.0.0.1", launch.get("server_port")
     try:
+        _check_address(host, port or 0)
         page.launch(**launch)
     except OSError as error:  # Gradio speaks of its own settings
-        place = f"{launch.get('server_name') or '127.0.0.1'}:{launch.get('server_port') or '7860 and on'}"
+        place = f"{host}:{port or '7860 and on'}"
         raise ArbstyleError(
             f"cannot serve on {place}: it is taken, or not of this machine; give another --port or --host"
         ) from error
     return page
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise an OSError where nothing can be served: Gradio would try for ever."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(address)
 
 
 def build(painter: Painter) -> gr.Blocks:

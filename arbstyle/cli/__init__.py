@@ -34,21 +34,22 @@ Modules that begin with an underscore are no commands: `_signature.py` derives t
 
 Exit codes: 0 done; 1 done, but some of several inputs failed; 2 a mistake in the command line, the input or
 the environment, told in one line on standard error; 130 interrupted with Ctrl-C; 143 ended with
-SIGTERM. Either way what is done is kept.
+SIGTERM; 129 with SIGHUP, as when the terminal is closed. What is done is kept.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import arbstyle
 from arbstyle.cli._signature import Documentation, Parser, parse, takes_words
-from arbstyle.cli._streams import lasting_streams, sigterm_as_interrupt
-from arbstyle.errors import ArbstyleError, one_line
+from arbstyle.cli._streams import endings_as_interrupt, lasting_streams
+from arbstyle.errors import ArbstyleError, is_out_of_memory, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +75,10 @@ def _run(arguments: list[str]) -> int:
             raise
         needs = f"this needs the Python package '{package}', which is not installed here"
         return _fail(f"arbstyle: error: {needs}; 'pip install arbstyle' brings all packages", 2)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail("arbstyle: error: not enough memory; choose a smaller size", 2)
     except KeyboardInterrupt:
         return _fail("arbstyle: interrupted", 130)
     except SystemExit as stop:  # an argument parser has answered --help or a mistake
@@ -115,12 +120,12 @@ def _dispatch(arguments: list[str]) -> int:
     if takes_words(command):
         return command(*rest) or 0
     keywords = parse(command, program, rest)
-    with sigterm_as_interrupt() as terminated:
+    with endings_as_interrupt() as ended_by:
         try:
             code = command(**keywords) or 0
         except KeyboardInterrupt:
             code = _fail("arbstyle: interrupted", 130)
-    return 143 if code == 130 and terminated() else code
+    return 128 + (ended_by() or signal.SIGINT) if code == 130 else code
 
 
 def _answer_without_command(

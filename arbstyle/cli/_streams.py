@@ -84,24 +84,32 @@ def _open_closed_descriptors() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM ends the work as Ctrl-C does; what is yielded tells whether it came."""
-    came = False
+ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What ends a program from outside: to be told to, and the end of its terminal."""
 
-    def interrupt(*_: object) -> None:
+
+@contextmanager
+def endings_as_interrupt() -> Iterator[Callable[[], int | None]]:
+    """Inside, `ENDINGS` end the work as Ctrl-C does; what is yielded tells which one came.
+
+    What is ignored, as SIGHUP is under nohup, stays so.
+    """
+    came: int | None = None
+
+    def interrupt(number: int, *_: object) -> None:
         nonlocal came
-        came = True
+        came = number
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # signals reach the main thread only
+        listened = [sign for sign in ENDINGS if signal.getsignal(sign) is not signal.SIG_IGN]
+        before = {sign: signal.signal(sign, interrupt) for sign in listened}
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 @contextmanager

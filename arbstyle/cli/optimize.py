@@ -77,7 +77,8 @@ def optimize(
     """Paint by optimisation: style transfer, texture synthesis, reconstruction.
 
     CONTENT and --style transfer the style, --style alone makes a texture, CONTENT alone shows what the
-    content layers keep of it. Put CONTENT first. Ctrl-C and SIGTERM save the best picture so far. Exit code
+    content layers keep of it. Put CONTENT first. Ctrl-C, SIGTERM and SIGHUP save the best
+    picture so far. Exit code
     1: some of several pictures could not be painted; 2: none, for the reason told.
 
     Args:

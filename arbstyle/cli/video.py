@@ -219,6 +219,8 @@ def _expected_frames(clip: Clip, cut: Any) -> int | None:
 
 def _describe(clip: str, styles: list[str], *groups: Any) -> dict[str, Any]:
     """What the painted frames depend on."""
+    from arbstyle.images import printable
+
     *options, stylizer = groups
     described = {"clip": _identity(clip), "style": [_identity(style) for style in styles]}
     for group in options:
@@ -235,7 +237,7 @@ def _describe(clip: str, styles: list[str], *groups: Any) -> dict[str, Any]:
         "model": stylizer.fingerprint,
         "device": str(stylizer.device),
         "precision": str(stylizer.dtype),
-        "comment": comment,
+        "comment": printable(comment),
     }
 
 

@@ -32,7 +32,6 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation.bootstrap import Interval
 from arbstyle.evaluation.digests import digest
 from arbstyle.evaluation.examiner import Examiner
-from arbstyle.evaluation.lock import locked
 from arbstyle.evaluation.machine import PeakMemory, environment
 from arbstyle.evaluation.methods import (
     GeneratingMethod,
@@ -57,6 +56,8 @@ from arbstyle.evaluation.results import (
 )
 from arbstyle.evaluation.summary import differences, summaries
 from arbstyle.images import check_outputs, write_image
+from arbstyle.images.decoding import decode_file
+from arbstyle.images.locking import locked
 from arbstyle.perception import PerceptualEncoder
 
 
@@ -145,6 +146,8 @@ def evaluate(
     _require_distinct_names(compared)
     reference = _reference(reference, compared)
     _require_separate_files(compared, chosen, folder, {"--model": model, "--vgg-weights": vgg_weights})
+    for path in dict.fromkeys(path for pair in chosen for path in (pair.content, pair.style)):
+        decode_file(path, keep_bytes=True)  # a damaged one is told before hours of work, not within them
     encoder = (encoder or PerceptualEncoder("vgg19", LAYERS, weights=vgg_weights)).to(device)
     examiner = Examiner(encoder, size)
     rows, work = _all_rows(compared, chosen, folder, examiner, progress)
@@ -181,7 +184,7 @@ def _all_rows(
 ) -> tuple[list[Row], dict[str, int]]:
     """A row for every method on every pair, written as soon as it is known, and `Evaluation.work`."""
     rows, work = [], Counter(painted=0, measured=0, kept=0)
-    with locked(folder):
+    with locked(folder, "evaluation"):
         table = ResultsTable(folder / RESULTS)
         for number, method in enumerate(compared, start=1):
             title = f"{method.name} ({number}/{len(compared)})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 from arbstyle.evaluation.bootstrap import Interval
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.images import atomic_path
+from arbstyle.images.files import why_no_file
 from arbstyle.perception.metrics import DEEP_STYLE_LAYER, STYLE_LAYERS
+from arbstyle.stored import harmless_cell, text_of_cell
 
 _FORMAT: Any = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # names keep their bytes
 
@@ -144,9 +145,9 @@ class ResultsTable:
     @staticmethod
     def _row(cells: dict[str, str]) -> Row:
         return Row(
-            method=_plain(cells["method"]),
-            content=_plain(cells["content"]),
-            style=_plain(cells["style"]),
+            method=text_of_cell(cells["method"]),
+            content=text_of_cell(cells["content"]),
+            style=text_of_cell(cells["style"]),
             width=_side(cells["width"]),
             height=_side(cells["height"]),
             measures={name: _finite(cells[name]) for name in MEASURES if cells[name]},
@@ -163,9 +164,9 @@ class ResultsTable:
         costs = (row.seconds, row.seconds_painting, row.peak_mib)
         numbers = [*(row.measures.get(name) for name in MEASURES), *costs]
         return [
-            _harmless(row.method),
-            _harmless(row.content),
-            _harmless(row.style),
+            harmless_cell(row.method),
+            harmless_cell(row.content),
+            harmless_cell(row.style),
             row.width,
             row.height,
             *("" if number is None else f"{number:.7g}" for number in numbers),
@@ -177,6 +178,8 @@ class ResultsTable:
 
 def is_table_of_results(path: Path) -> bool:
     """Whether there is a file whose first columns are those of :class:`ResultsTable`, of any version."""
+    if why_no_file(path):  # a pipe there would be waited for
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(100)
@@ -202,16 +205,3 @@ def _side(cell: str) -> int:
     if number < 1:
         raise ValueError("expected a side of at least one pixel")
     return number
-
-
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""What a spreadsheet would compute, or takes for an escape of ours."""
-
-
-def _harmless(text: str) -> str:
-    """A name as a cell that no spreadsheet takes for a formula: an apostrophe says that it is text."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -66,13 +66,18 @@ class Decoded(NamedTuple):
     exif: bytes | None
 
 
-def decode_file(path: str | Path, keep_bytes: bool = False) -> Decoded:
-    """The first frame of any picture that Pillow reads; see :func:`arbstyle.images.read_picture`."""
+def decode_file(path: str | Path, keep_bytes: bool = False, *, of_film: bool = False) -> Decoded:
+    """The first frame of any picture that Pillow reads; see :func:`arbstyle.images.read_picture`.
+
+    Args:
+        of_film: whoever asks takes the other frames, too; otherwise a line tells that they are left out.
+    """
     path = Path(path)
     name = quoted(path)
     check_input_file(path)
     with decoding(name), open_picture(path) as image:
-        _tell_of_frames(image, name)
+        if not of_film:
+            _tell_of_frames(image, name)
         return Decoded(*decode(image, name, keep_bytes), portable_exif(image))
 
 

@@ -138,13 +138,15 @@ def check_outputs(outputs: Iterable[InRole], inputs: Iterable[InRole]) -> None:
 
     Args:
         outputs: what a command will write.
-        inputs: what it reads; those that don't exist are no matter.
+        inputs: what it reads; those that don't exist are no matter. Files that the environment names
+            (``ARBSTYLE_VGG19``) are read, too.
 
     Raises:
         ArbstyleError: an output that would replace an input or another output.
     """
     taken: dict[object, str] = {}
-    for role, path in inputs:
+    named = [(name, path) for name, path in os.environ.items() if name.startswith("ARBSTYLE_") and path]
+    for role, path in [*inputs, *named]:
         for identity in _identities(path):
             taken.setdefault(identity, f"is an input ({role}) and would be replaced; give another file")
     for role, path in outputs:

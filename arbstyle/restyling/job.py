@@ -18,6 +18,7 @@ import torch
 from arbstyle.devices import choose_dtype
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
+from arbstyle.images.locking import LOCK, locked
 from arbstyle.painting import check_options
 from arbstyle.restyling.folders import Folder, check_distinct
 from arbstyle.restyling.forms import PART_SIZES, Form, form_of, open_input, writer_for
@@ -29,7 +30,7 @@ from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
 from arbstyle.stored import read_json_file, read_json_object
 
 STYLES_AT_A_TIME = 16
-_NOTES = ("parts", "manifest.csv", "styles.npy", "styles.json", "plan.jsonl", "job.json")
+_NOTES = ("parts", "manifest.csv", "styles.npy", "styles.json", "plan.jsonl", "job.json", LOCK)
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -86,8 +87,14 @@ class Job:
         """Do what is missing; yields after every part.
 
         Raises:
-            ArbstyleError: results cannot be written, or the input has gone. What was done stays.
+            ArbstyleError: results cannot be written, the input has gone, or another process does the same
+                job. What was done stays.
         """
+        with locked(self.notes, "data set job"):
+            _remove_leftovers(self.output, self.notes)
+            yield from self._run()
+
+    def _run(self) -> Generator[Progress, None, None]:
         copies = self.order.recipe.per_image
         todo = [part for part in self.parts if not _is_finished(self.order.note_of(part.number))]
         total = copies * sum(part.count for part in self.parts)
@@ -176,7 +183,6 @@ def plan(
     order = Order(input, writer_for(input, output, form), settled, str(notes / "parts"))
     if known:
         parts = known
-        _remove_leftovers(output, notes)
     else:
         chosen = form_of(input) if form == "same" else form
         parts = input.parts(part_size or PART_SIZES[chosen])

@@ -14,7 +14,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import atomic_path
+from arbstyle.images import atomic_path, printable
+from arbstyle.images.files import why_no_file
 from arbstyle.restyling.features import PICTURE, features_of, picture_column, schema_of
 from arbstyle.restyling.parts import (
     CHUNK,
@@ -158,7 +159,7 @@ class TablePart:
     def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
         """Add rows; returns where each one is."""
         schema = self.settings.schema
-        pictures = [{"bytes": result.data, "path": Path(result.name).name} for result in results]
+        pictures = [{"bytes": result.data, "path": printable(Path(result.name).name)} for result in results]
         chosen = columns.take(pa.array([result.row for result in results], pa.int64()))
         arrays = [
             pa.array(pictures, PICTURE) if field.name == self.settings.image else _column(chosen, field)
@@ -174,6 +175,8 @@ def _data(data: bytes | None, path: str | None) -> bytes | ArbstyleError:
         return data
     if not path:
         return ArbstyleError("not a readable picture: the row is empty")
+    if reason := why_no_file(path):  # a table from anywhere may name anything
+        return ArbstyleError(f"cannot read '{path}': {reason}")
     try:
         return Path(path).read_bytes()
     except OSError as error:

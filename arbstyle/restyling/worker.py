@@ -17,6 +17,7 @@ from arbstyle.restyling.folders import FolderPart
 from arbstyle.restyling.forms import Input, PartWriter, Writer
 from arbstyle.restyling.parts import Chunk, Part, Result, picture_suffix, result_name
 from arbstyle.restyling.restyler import Painted, Recipe, Request, Restyler, result_suffix
+from arbstyle.stored import harmless_cell
 
 COLUMNS = ("key", "copy", "style", "strength", "seed", "model", "status", "error", "output")
 """Of the manifest. The status is ``done`` or ``failed``."""
@@ -78,7 +79,7 @@ class PartWorker:
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             table = csv.DictWriter(file, COLUMNS)
-            table.writerows(records)
+            table.writerows({**record, **_harmless(record)} for record in records)
         failed = sum(record["status"] == "failed" for record in records)
         return Report(part.number, len(records) - kept - failed, kept, failed)
 
@@ -148,3 +149,8 @@ class PartWorker:
                 f"the input '{root}' has gone or is empty; bring it back, and go on with the same command "
                 "and --resume"
             )
+
+
+def _harmless(record: dict[str, Any]) -> dict[str, str]:
+    """The texts of a record, as cells."""
+    return {name: harmless_cell(cell) for name, cell in record.items() if isinstance(cell, str)}

@@ -84,9 +84,9 @@ class Speed(pl.Callback):
 class Checkpoints(Checkpoint):
     """``last.ckpt`` every few minutes, at the end and when the run is told to stop; ``best.ckpt`` beside it.
 
-    Ctrl-C stops the run at the end of a step, as SIGTERM does: within one, some weights are new and others
-    old. Several processes stop at the end of the same step, whichever of them was told. A second Ctrl-C stops
-    the run at once and leaves ``last.ckpt`` as it is.
+    Ctrl-C stops the run at the end of a step, as SIGTERM and SIGHUP do: within one, some weights are new and
+    others old. Several processes stop at the end of the same step, whichever of them was told. A second
+    Ctrl-C stops the run at once and leaves ``last.ckpt`` as it is.
 
     Args:
         directory: folder; default: ``checkpoints`` in the run's folder.
@@ -119,7 +119,8 @@ class Checkpoints(Checkpoint):
         self.last_written: Path | None = None
         self._step = self._first_step = 0
         self._saved_at = math.inf
-        self._interrupted = self._terminated = False
+        self._interrupted = False
+        self._ended_by: int | None = None
         self._earlier_handlers: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -137,13 +138,15 @@ class Checkpoints(Checkpoint):
         self._listen(signal.SIGINT, self._interrupt)
         if trainer.world_size > 1:
             # Lightning's own handler waits for the other processes, which may be within another step.
-            self._listen(signal.SIGTERM, self._terminate)
+            self._listen(signal.SIGTERM, self._end)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            self._listen(signal.SIGHUP, self._end)
 
     def _listen(self, sign: signal.Signals, handler: Callable[..., None]) -> None:
         self._earlier_handlers[sign] = signal.signal(sign, handler)
 
-    def _terminate(self, *_: Any) -> None:
-        self._terminated = True
+    def _end(self, number: int, *_: Any) -> None:
+        self._ended_by = number
 
     def _interrupt(self, *_: Any) -> None:
         if self._interrupted:
@@ -164,10 +167,10 @@ class Checkpoints(Checkpoint):
             self._saved_at = time.monotonic()
         if trainer.world_size > 1:
             # One that stopped by itself would leave the others waiting for its gradients.
-            told = self._interrupted or self._terminated
+            told = self._interrupted or self._ended_by is not None
             if trainer.strategy.reduce_boolean_decision(told, all=False):
                 raise SIGTERMException
-        elif self._interrupted:
+        elif self._interrupted or self._ended_by is not None:
             signal.raise_signal(signal.SIGTERM)  # Lightning stops on it where a step is over and logged
 
     def _is_due_everywhere(self, trainer: pl.Trainer) -> bool:
@@ -201,7 +204,7 @@ class Checkpoints(Checkpoint):
         self._stop_listening()
         if not isinstance(exception, SIGTERMException):
             return  # after a failure, or in the middle of a step, the last good checkpoint must stay
-        exception.code = 128 + (signal.SIGINT if self._interrupted else signal.SIGTERM)
+        exception.code = 128 + (signal.SIGINT if self._interrupted else self._ended_by or signal.SIGTERM)
         if trainer.state.fn == "fit" and trainer.global_step > self._first_step:
             path = self._save(trainer, "last.ckpt")
             logger.info("stopped at step %d; go on with --ckpt_path %s", trainer.global_step, path)

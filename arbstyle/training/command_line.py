@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import signal
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arbstyle.errors import ArbstyleError, one_line
+from arbstyle.images import check_output_path
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -34,6 +36,12 @@ _load_yaml = get_loader("yaml")
 DEFAULT_RUN = Path("runs") / "default"
 
 MAX_SETTINGS = 100_000
+
+CONFIG_OPTIONS = (
+    *("--config", "-c", "--trainer", "--data", "--checkpoint", "--export"),
+    *("--model", "--model.loss", "--model.optimization", "--model.start", "--model.logging"),
+)
+"""They take a file of settings, or settings themselves."""
 
 INTERVALS = "accumulate_grad_batches", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch"
 """Settings of the trainer that it divides by without a look."""
@@ -129,12 +137,20 @@ class TrainingCLI(LightningCLI):
         resumed = self.config.fit.get("ckpt_path")
         results = [self._checkpoints() / "last.ckpt", self._checkpoints() / "best.ckpt"]
         results += [Path(self.config.fit.export.path or self._run_folder() / "model.safetensors")]
+        for each in results:  # known before days of training, not behind them
+            check_output_path(each, suffixes=None)
         found = next((str(each) for each in results if each.exists()), None)
         goes_on = resumed and Path(resumed).resolve().parent == self._checkpoints().resolve()
         if found and not goes_on:
             raise ArbstyleError(
                 f"{found} holds an earlier run's results: go on with --ckpt_path last, or begin elsewhere "
                 "with --trainer.default_root_dir"
+            )
+        settings = self._run_folder() / "config.yaml"
+        if os.path.lexists(settings) and not _is_of_a_run(settings):
+            raise ArbstyleError(
+                f"{settings} is not from a run and would be replaced: give it another name, or set "
+                "--trainer.default_root_dir"
             )
         self._run_folder().mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._run_folder() / ".lock")
@@ -202,13 +218,27 @@ def train(argv: Sequence[str]) -> None:
             raise
 
 
+def _is_of_a_run(settings: Path) -> bool:
+    """Whether Lightning wrote a file of settings; its first line says so."""
+    if not settings.is_file():
+        return False
+    with settings.open("rb") as file:
+        return re.match(rb"# (pytorch_lightning|lightning\.pytorch)==", file.read(30)) is not None
+
+
 def _check_configs(argv: Sequence[str]) -> None:
-    """Refuse to wait for a pipe that is given as a config."""
+    """Refuse files that the parser would wait for, or give up at: a pipe, and what is no text."""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         option, equals, value = word.partition("=")
         path = value if equals else following  # or settings themselves, longer than any file's name
-        if option in ("--config", "-c") and os.path.exists(path) and not os.path.isfile(path):
+        if option not in CONFIG_OPTIONS or not os.path.exists(path):
+            continue
+        if not os.path.isfile(path):
             raise ArbstyleError(f"expected settings in {path}, but it is not a regular file")
+        try:
+            Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ArbstyleError(f"expected settings in {path}, but it is no text in UTF-8") from error
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def _keep_earlier_curves(directory: Path) -> None:
     """The CSV logger begins by deleting the file that is there; a resumed run should not lose its past."""
     curves = directory / "metrics.csv"
     if getattr(rank_zero_only, "rank", 0) == 0 and curves.is_file():
-        number = 1 + len(list(directory.glob("metrics-*.csv")))
-        curves.rename(directory / f"metrics-{number}.csv")
+        names = (directory / f"metrics-{number}.csv" for number in count(1))
+        curves.rename(next(name for name in names if not name.exists()))
 
 
 def _wandb_configured() -> bool:

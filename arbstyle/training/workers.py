@@ -36,9 +36,11 @@ def _prepare_worker(_: int) -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches all processes; training decides when to stop
     if hasattr(signal, "SIGALRM"):
-        # A job's SIGTERM reaches all its processes at once, but training needs batches until it has saved its
-        # last checkpoint. So the workers outlive the signal for a while.
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
+        # A job's SIGTERM or SIGHUP reaches all its processes at once, but training needs batches until it has
+        # saved its last checkpoint. So the workers outlive the signal for a while.
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(sign) is not signal.SIG_IGN:
+                signal.signal(sign, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
 
 
 def unchanged(item: Item) -> Item:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.locking import LOCK, locked
 from arbstyle.stored import open_tensors, read_json_file, write_tensors
 from arbstyle.video.encoding import SegmentWriter
 from arbstyle.video.finishing import Cut, Segment, check_container, finish
@@ -34,7 +35,7 @@ LONGEST_RECORD = 1 << 28
 
 _VERSION = 1
 _RECORD = "job.json"
-_OURS = re.compile(r"job\.json(\.tmp)?|(\d{5,}|trial)\.(segment|tmp|state\.safetensors)|\.arbstyle-.*")
+_OURS = re.compile(r"\.lock|job\.json(\.tmp)?|(\d{5,}|trial)\.(segment|tmp|state\.safetensors)|\.arbstyle-.*")
 """Names of the files of unfinished work."""
 
 FrameDone = Callable[[int], object]
@@ -59,6 +60,7 @@ class VideoJob:
         self.info = clip.info
         self.alpha = clip.info.alpha and output.keeps_alpha
         self.folder = output.parts
+        self._held = ExitStack()  # the lock on the folder, from `prepare` to the end of `run`
         self.record: dict[str, Any] = {
             "version": _VERSION,
             "job": json.loads(json.dumps(description)),
@@ -71,27 +73,36 @@ class VideoJob:
 
         Raises:
             ArbstyleError: the result exists, or there is unfinished work and it is not said what to do with
-                it, or it is of another job; or the file cannot hold what is to be copied into it.
+                it, or it is of another job; or another process works on it; or the file cannot hold what is
+                to be copied into it.
         """
         existing = self.output.existing()
         if existing and not overwrite:
             raise ArbstyleError(f"'{existing[0]}' exists; add --overwrite to replace it")
-        unfinished = self.folder / _RECORD
-        if unfinished.exists() and resume:
-            self.record = self._read_record(unfinished)
-        elif self.folder.exists() and not (resume or overwrite):
+        if self.folder.exists() and not (resume or overwrite):
             raise ArbstyleError(
                 f"unfinished work lies in '{self.folder}': add --resume to go on with it, or --overwrite to "
                 "begin again"
             )
-        else:
+        unfinished = self.folder / _RECORD
+        if not (unfinished.exists() and resume):
             self._check_is_ours()
-            shutil.rmtree(self.folder, ignore_errors=True)
-        with _writing(self.folder):
+        with ExitStack() as held, _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(self.folder, "video job"))
+            if unfinished.exists() and resume:
+                self.record = self._read_record(unfinished)
+            else:
+                self._clear()
             self._check_container()
             self._write_record()
+            self._held = held.pop_all()
         return self.frames_done
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
 
     def _check_is_ours(self) -> None:
         """What this program did not write it does not delete."""
@@ -112,16 +123,17 @@ class VideoJob:
         Raises:
             ArbstyleError: the source is damaged at its beginning, or the disk is full.
         """
-        with _writing(self.folder):
-            if not self.record["complete"]:
-                self._paint(painter, progress)
-                self.record["complete"] = True
-                self._write_record()
-        if not self.frames_done:
-            raise ArbstyleError(f"no frames of '{self.clip.path}' lie between --start and --end")
-        with _writing(self.output.path):
-            comment = self.record["job"].get("comment", "")
-            finish(self.output, self._segments(), self.info, self.clip, self.cut, comment)
+        with self._held:
+            with _writing(self.folder):
+                if not self.record["complete"]:
+                    self._paint(painter, progress)
+                    self.record["complete"] = True
+                    self._write_record()
+            if not self.frames_done:
+                raise ArbstyleError(f"no frames of '{self.clip.path}' lie between --start and --end")
+            with _writing(self.output.path):
+                comment = self.record["job"].get("comment", "")
+                finish(self.output, self._segments(), self.info, self.clip, self.cut, comment)
         shutil.rmtree(self.folder, ignore_errors=True)
         return self.output.path
 

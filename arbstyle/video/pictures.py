@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -15,14 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import as_bytes, as_float, find_images, read_picture, resize
-from arbstyle.images.decoding import READABLE_FORMATS
+from arbstyle.images import as_bytes, as_float, find_images, find_matches, is_pattern, read_picture, resize
+from arbstyle.images.decoding import decode_file, decoding, open_picture
+from arbstyle.images.files import quoted
 from arbstyle.video.frames import Clip, ClipInfo, Frame
 
 ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")
 PICTURE_RATE = Fraction(25)
 """Frames a second of a folder of pictures, which does not say."""
 
+_NUMBER = re.compile(r"%0?\d*d")
 _MILLISECOND = Fraction(1, 1000)
 _SHORTEST = Fraction(1, 100)
 _DEFAULT_DELAY = Fraction(1, 10)
@@ -44,9 +45,9 @@ class Animation(Clip):
         super().__init__()
         self.path = Path(path)
         self._size = size
-        first = read_picture(self.path, background=None)  # tells whatever is wrong with the file
-        pixels = _sized(first.pixels, size)
-        with Image.open(self.path, formats=READABLE_FORMATS) as image:
+        first = decode_file(self.path, of_film=True)  # tells whatever is wrong with the file
+        pixels = _sized(torch.from_numpy(first.pixels), size)
+        with decoding(quoted(self.path)), open_picture(self.path) as image:
             delays = [_delay(image, number) for number in range(getattr(image, "n_frames", 1))]
             if len(delays) == 1:
                 raise ArbstyleError(f"'{self.path}' is one picture: paint it with 'arbstyle stylize'")
@@ -65,7 +66,7 @@ class Animation(Clip):
         )
 
     def frames(self, start: Fraction = Fraction(0), end: Fraction | None = None) -> Iterator[Frame]:
-        with Image.open(self.path, formats=READABLE_FORMATS) as image:
+        with open_picture(self.path) as image:
             for number, (time, until) in enumerate(pairwise(self._times)):
                 if end is not None and time >= end:
                     return
@@ -141,16 +142,17 @@ class PictureSequence(Clip):
 
 
 def is_sequence(text: str) -> bool:
-    """Whether a name stands for many pictures."""
-    return Path(text).is_dir() or bool(re.search(r"%0?\d*d|[*?]", text))
+    """Whether a name stands for many pictures, and not for a film that is really called so."""
+    path = Path(text)
+    return path.is_dir() or is_pattern(text) or (bool(_NUMBER.search(text)) and not path.is_file())
 
 
 def _files_of(text: str) -> Sequence[Path]:
     if Path(text).is_dir():
         return sorted(find_images(text), key=_in_order)
-    pattern = re.sub(r"%0?\d*d", "*", text)
-    found = [Path(name) for name in glob.glob(pattern)]
-    if pattern != text:  # %05d stands for a number
+    pattern = str(Path(_NUMBER.sub("*", text)))
+    found = find_matches(pattern)
+    if _NUMBER.search(text):  # %05d stands for a number
         number = re.compile(re.escape(pattern).replace(r"\*", r"\d+"))
         found = [path for path in found if number.fullmatch(str(path))]
     if not found:
