@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -322,6 +323,32 @@ def test_from_standard_input_to_standard_output(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert stylize("-", "--style", "style.png", "-o", "-") == 2
     assert stylize("-", "--style", "-", "-o", "x.png") == 2
+
+
+def test_standard_input_without_an_end(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            assert size > 0, "not all at once"
+            return bytes(size)
+
+    monkeypatch.setattr("arbstyle.cli._pipes.LARGEST_INPUT", 1 << 22)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(), isatty=lambda: False))
+    assert stylize("-", "--style", "style.png", "-o", "-") == 2
+    assert "got more than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "sheet", "reason"),
+    [("40000", "sheet.jpg", "at most 65500 pixels a side"), ("40000", "sheet.png", "megapixels or more")],
+)
+def test_a_sheet_that_nothing_holds_is_refused_before_the_work(
+    size: str, sheet: str, reason: str, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    Path("model.safetensors").unlink()  # nothing is even loaded
+    assert stylize("photo.png", "--style", "style.png", "--grid", "--size", size, "-o", sheet) == 2
+    assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".heic", ".avif"])

@@ -467,6 +467,26 @@ def test_places_that_can_not_be_written_are_known_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("--data.style_size", "1", "at least 8"),
+        ("--trainer.devices", "1000", "on this CPU"),  # a process each, begun at once
+        ("--trainer.overfit_batches", "0.0001", "settings of the trainer"),
+    ],
+)
+def test_settings_that_fail_late(
+    setting: str,
+    value: str,
+    reason: str,
+    sets: Path,
+    tmp_path: Path,
+    quiet: None,
+    capsys: pytest.CaptureFixture,
+):
+    assert reason in one_complaint(command(sets, tmp_path, setting, value), capsys)
+
+
 @pytest.mark.parametrize("option", ["--config", "--data"])
 def test_settings_are_text(option: str, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "settings.yaml").write_bytes(b"data: {content: caf\xe9}")

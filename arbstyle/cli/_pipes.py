@@ -11,6 +11,10 @@ from pathlib import Path
 
 from arbstyle.errors import ArbstyleError
 
+LARGEST_INPUT = 1 << 32
+"""Bytes: what the largest picture that is read takes uncompressed, in 16 bits."""
+_PIECE = 1 << 20
+
 
 @contextmanager
 def piped(words: Sequence[str], output: str | None) -> Iterator[tuple[list[str], str | None]]:
@@ -31,7 +35,7 @@ def piped(words: Sequence[str], output: str | None) -> Iterator[tuple[list[str],
     with tempfile.TemporaryDirectory(prefix="arbstyle-") as folder:
         if "-" in words:
             incoming = Path(folder, "stdin")
-            incoming.write_bytes(_standard_input())
+            _receive(incoming)
             words = [str(incoming) if word == "-" else word for word in words]
         if output != "-":
             yield list(words), output
@@ -45,10 +49,17 @@ def piped(words: Sequence[str], output: str | None) -> Iterator[tuple[list[str],
             sys.stdout.buffer.flush()
 
 
-def _standard_input() -> bytes:
+def _receive(file: Path) -> None:
+    """Standard input into a file, piece by piece: it may have no end."""
     if sys.stdin is None or sys.stdin.isatty():
         raise ArbstyleError("'-' reads a picture from standard input: send one, as with '< photo.jpg'")
-    data = sys.stdin.buffer.read()
-    if not data:
+    received = 0
+    with file.open("wb") as target:
+        while piece := sys.stdin.buffer.read(_PIECE):
+            received += target.write(piece)
+            if received > LARGEST_INPUT:
+                raise ArbstyleError(
+                    f"expected a picture on standard input, got more than {LARGEST_INPUT >> 30} GiB"
+                )
+    if not received:
         raise ArbstyleError("expected a picture on standard input, got nothing")
-    return data

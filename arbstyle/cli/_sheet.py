@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHEET_SIZE = 256
 """Short side of the pictures of a sheet, where --size does not say."""
+_BYTES_PER_PIXEL = 27
+"""Of a sheet: its pictures and itself in floats, and what is encoded."""
 
 
 def make_sheet(
@@ -29,6 +31,7 @@ def make_sheet(
     styles: Sequence[StyleChoice],
     output: Path,
     many: ManyPictures,
+    size: int | None = None,
 ) -> int:
     """Paint and write the sheet; the model is loaded only if there is something to do."""
     from arbstyle.images import contact_sheet
@@ -36,6 +39,8 @@ def make_sheet(
     if many.skip_existing and output.exists():
         warn(f"'{output}' exists; nothing to do")
         return 0
+    columns = many.strip or len(styles) + 1
+    _check_sheet(output, len(contents) + many.grid, columns, size or SHEET_SIZE)
     painter = load()
     if many.strip is not None:
         cells = _strip(painter, contents, styles, many.strip)
@@ -48,6 +53,25 @@ def make_sheet(
     painter.write(contact_sheet(cells.rows), output, *styles)
     print(json.dumps({**painter.description(), "output": str(output)}, indent=2) if many.json else output)
     return 1 if cells.failures else 0
+
+
+def _check_sheet(output: Path, rows: int, columns: int, size: int) -> None:
+    """Refuse a sheet that no memory or file can hold, before hours of painting.
+
+    Args:
+        size: short side of its pictures.
+    """
+    from arbstyle.images import MAX_PIXELS
+    from arbstyle.images.encoding import check_sides
+    from arbstyle.memory import available_ram
+
+    height, width = rows * size, columns * size
+    check_sides(output, max(height, width))
+    if height * width > MAX_PIXELS or height * width * _BYTES_PER_PIXEL > available_ram():
+        raise ArbstyleError(
+            f"a sheet of {rows}×{columns} pictures would have {height * width / 1e6:.0f} megapixels or more, "
+            "too many for the memory here: give fewer, or a smaller --size"
+        )
 
 
 def place_of_sheet(text: str | None, many: ManyPictures, inputs: Sequence[InRole]) -> Path:

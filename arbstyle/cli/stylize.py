@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -190,7 +191,8 @@ def _stylize(
                 )
             place = place_of_sheet(output, many, inputs_of(contents, styles, others))
             _check_results([place], many, result)
-            code = make_sheet(lambda: Painter(painting, machine, result), contents, styles, place, many)
+            load = partial(Painter, painting, machine, result)
+            code = make_sheet(load, contents, styles, place, many, painting.size)
         else:
             jobs = plan(contents, styles, output, pair=many.pair, others=others)
             _check_results([job.output for job in jobs], many, result)

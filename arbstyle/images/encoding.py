@@ -39,13 +39,7 @@ def write_array(
         raise ArbstyleError(f"expected a quality from 1 to 100, got {quality!r}")
     if bits not in (8, 16) or (bits == 16 and image_format != "PNG"):
         raise ArbstyleError(f"cannot write {quoted(path)} with {bits} bits: use 8, or 16 with a .png name")
-    longest = max(planes.shape[1:])
-    if longest > _LONGEST_SIDE.get(image_format, longest):
-        limit = _LONGEST_SIDE[image_format]
-        raise ArbstyleError(
-            f"cannot write {quoted(path)}: {image_format} holds at most {limit} pixels a side, "
-            f"the picture has {longest}; use .png or .tif"
-        )
+    check_sides(path, max(planes.shape[1:]))
     if len(planes) == 4 and image_format not in _FORMATS_WITH_ALPHA:
         planes = 1 + (planes[:3] - 1) * planes[3:]
     try:
@@ -59,6 +53,17 @@ def write_array(
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded)
     return path
+
+
+def check_sides(path: Path, longest: int) -> None:
+    """Raise an ArbstyleError if a file of this name can't hold so many pixels a side."""
+    image_format = FORMATS[path.suffix.lower()]
+    limit = _LONGEST_SIDE.get(image_format, longest)
+    if longest > limit:
+        raise ArbstyleError(
+            f"cannot write {quoted(path)}: {image_format} holds at most {limit} pixels a side, "
+            f"the picture has {longest}; use .png or .tif"
+        )
 
 
 def quantise(planes: np.ndarray, dtype: type[np.uint8] | type[np.uint16] = np.uint8) -> np.ndarray:

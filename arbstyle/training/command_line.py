@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import yaml
 from filelock import FileLock, Timeout
 from jsonargparse import get_loader, set_loader
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -30,6 +31,7 @@ from arbstyle.training.export import Export
 from arbstyle.training.loggers import default_loggers
 from arbstyle.training.module import StyleTransferTraining
 from arbstyle.training.old_keys import renamed_arguments, renamed_settings
+from arbstyle.training.workers import available_cores
 
 _load_yaml = get_loader("yaml")
 
@@ -182,6 +184,11 @@ class TrainingCLI(LightningCLI):
         clip = trainer.gradient_clip_val
         if clip is not None and not 0 <= clip < math.inf:
             raise ArbstyleError(f"expected trainer.gradient_clip_val of 0 or above, got {clip}")
+        cores = max(2, available_cores())
+        if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+            raise ArbstyleError(
+                f"expected trainer.devices up to {cores} processes on this CPU, got {trainer.num_devices}"
+            )
         if trainer.precision == "16-true" and trainer.strategy.root_device.type == "cpu":
             raise ArbstyleError(
                 "trainer.precision 16-true needs a GPU, this is a CPU: use bf16-mixed or 32-true"
@@ -211,6 +218,8 @@ def train(argv: Sequence[str]) -> None:
         try:
             with TrainingCLI.held:
                 _run(argv)
+        except MisconfigurationException as error:  # told when training begins
+            raise ArbstyleError(f"cannot train with these settings of the trainer: {error}") from error
         except SystemExit as stop:
             # Ctrl-C: the second one, which Lightning turns into an exit code, or the first.
             if isinstance(stop.__context__, KeyboardInterrupt) or stop.code == 128 + signal.SIGINT:

@@ -7,6 +7,7 @@ stopped and resumed anywhere, agree on it. Nothing is decoded before it is known
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ import datasets
 import numpy as np
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import find_images, find_matches
+from arbstyle.images import find_images, find_matches, printable
 from arbstyle.images.files import why_no_file
 from arbstyle.training.pictures import Pictures, PictureSet, PictureStream
 from arbstyle.training.workers import Item
+
+logger = logging.getLogger(__name__)
 
 PRESETS = {"coco": "detection-datasets/coco", "wikiart": "huggan/wikiart"}
 
@@ -104,12 +107,26 @@ def _open_files(
     if not data_suffixes:
         if split is not None:
             raise ArbstyleError(f"picture files have no splits: leave the split {split!r} of {source!r} out")
-        return datasets.Dataset.from_dict({"image": names}).cast_column("image", datasets.Image())
+        return datasets.Dataset.from_dict({"image": _texts(names)}).cast_column("image", datasets.Image())
     if len(suffixes) > 1:
         raise ArbstyleError(f"expected files of one kind in {source!r}, got {', '.join(sorted(suffixes))}")
     options = {"split": split or "train", "streaming": streaming, "cache_dir": cache_dir}
     builder = FILE_BUILDERS[data_suffixes.pop()]
     return explained(source, lambda: datasets.load_dataset(builder, data_files=names, **options))
+
+
+def _texts(names: Sequence[str]) -> list[str]:
+    """The names that are text; ``datasets`` keeps no others. A line tells of those that are left out."""
+    texts = [name for name in names if printable(name) == name]
+    if len(texts) < len(names):
+        other = next(name for name in names if printable(name) != name)
+        line = (
+            f"{len(names) - len(texts)} pictures have names that are no UTF-8, such as {other!r}: rename them"
+        )
+        if not texts:
+            raise ArbstyleError(line)
+        logger.warning("%s; they are left out", line)
+    return texts
 
 
 def _files_in(folder: Path) -> list[Path]:
