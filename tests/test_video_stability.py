@@ -79,6 +79,26 @@ def test_motion_of_a_pan_is_found(pan: Any):
     assert np.abs(warped - pan.frames[4])[8:-8, 8:-8].mean() < 0.01
 
 
+def test_camera_is_followed_and_what_moves_before_it_is_not(pan: Any, foreground: Any):
+    steady = Stabilizer(0.8)
+    for number, frame in enumerate(pan.frames):
+        assert steady.look(tensor(frame)).origin == (number, 3 * number + number % 2)
+    still = Stabilizer(0.8)
+    assert {still.look(tensor(frame)).origin for frame in foreground.frames} == {(0, 0)}
+
+
+def test_clear_sky_moves_with_the_camera(pan: Any):
+    """Where no motion fits as well as the camera's, strokes go with the camera: they are painted so."""
+    before, now = (
+        np.concatenate([np.full((48, WIDTH, 3), 0.7, np.float32), frame]) for frame in pan.frames[:2]
+    )
+    motion = Motion(View(now), View(before))
+    y, x = np.mgrid[:48, :WIDTH]
+    moved = (motion.places[:48] - np.stack([x, y], axis=-1))[4:40, 8:-8]
+    assert np.abs(moved - motion.pan).max() < 0.05
+    assert motion.panned[4:40, 8:-8].min() == 1
+
+
 def test_what_comes_into_view_is_not_trusted():
     texture = cv2.blur(np.random.default_rng(0).random((110, 150, 3), np.float32), (3, 3))
     before, now = texture[:HEIGHT, :WIDTH], texture[4 : 4 + HEIGHT, 6 : 6 + WIDTH]

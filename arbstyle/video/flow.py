@@ -60,23 +60,27 @@ class Motion:
         trust: H×W in [0,1]: whether what was there is what is here.
         pan: x and y in pixels by which the camera moved: the motion of most of the frame, if it explains the
             colours better than none.
+        panned: H×W in [0,1]: whether a place moved as the camera did; 0 for a camera that did not.
     """
 
     def __init__(self, now: View, before: View, *, both_ways: bool = True) -> None:
         flow = now.flow_to(before)
-        usual = np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
-        still = np.zeros(2, np.float32)
+        still, usual = np.zeros(2, np.float32), np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
+        as_still, as_usual = (
+            _misfit(now, before, np.broadcast_to(each, flow.shape)) for each in (still, usual)
+        )
+        moves = np.median(as_still) > np.median(as_usual) + SIMPLER / 4
         best, misfit = flow, _misfit(now, before, flow)
         sure = _returns(flow, before.flow_to(now)) if both_ways else np.ones(misfit.shape, bool)
-        misfits = [_misfit(now, before, np.broadcast_to(simple, flow.shape)) for simple in (usual, still)]
-        for simple, its_misfit in zip((usual, still), misfits, strict=True):
-            other = np.broadcast_to(simple, flow.shape)
+        # Where both fit, as in a clear sky, the last one is taken: what the camera does.
+        simpler = ((usual, as_usual), (still, as_still))
+        for simple, its_misfit in simpler[::-1] if moves else simpler:
             better = its_misfit <= misfit + SIMPLER
-            best = np.where(better[..., None], other, best)
+            best = np.where(better[..., None], simple, best)
             misfit = np.where(better, its_misfit, misfit)
             sure |= better
-        moves = np.median(misfits[1]) > np.median(misfits[0]) + SIMPLER / 4
         self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
+        self.panned: np.ndarray = _resized((better & moves).astype(np.float32), now.size)
         self.places, self.trust = _enlarged(best, _trust(misfit, sure), now.size)
 
     def warp(self, picture: np.ndarray) -> np.ndarray:
@@ -115,7 +119,12 @@ def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tup
     cv2 = load_cv2()
     height, width = size
     flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * _scale(flow, size)
-    return _grid(height, width) + flow, cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
+    return _grid(height, width) + flow, _resized(trust, size)
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    cv2 = load_cv2()
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _scale(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -24,6 +24,10 @@ STROKE = 3
 NEIGHBOURHOOD = 9
 """Side of the window over which contrasts are compared."""
 
+SMALL_CHANGE = 0.015
+"""Difference from what was painted before, in [0,1], at which half as much of that is carried on where the
+camera moves: there strokes come out alike, and moving them a little every frame only wears them away."""
+
 MOST_CONTRAST = 1.25
 """How much contrast is given back at most in one frame."""
 
@@ -106,9 +110,9 @@ class Stabilizer:
         """
         result = _array(painted)
         if self._shown is not None and look.motion is not None:
-            share = self.carried * look.motion.trust[..., None]
-            blend = result + share * (look.motion.warp(self._shown[1]) - result)
-            result = _with_contrast_of(result, blend)
+            change = look.motion.warp(self._shown[1]) - result
+            share = self.carried * look.motion.trust * _worth_carrying(change, look.motion.panned)
+            result = _with_contrast_of(result, result + share[..., None] * change)
         self._shown = look, result
         return torch.from_numpy(result).permute(2, 0, 1)[None].clamp(0, 1)
 
@@ -136,6 +140,13 @@ class Stabilizer:
             self._cuts.restore(state)
             self._seen = Look(frame, View(frame), None, place, self._cuts.state())
             self._shown = self._seen, state["painted"].numpy()
+
+
+def _worth_carrying(change: np.ndarray, panned: np.ndarray) -> np.ndarray:
+    """H×W in [0,1]: 1, but less where a place moved with the camera and is painted nearly as before."""
+    cv2 = load_cv2()
+    square = cv2.blur(change * change, (NEIGHBOURHOOD, NEIGHBOURHOOD)) @ np.full(3, 1 / 3, np.float32)
+    return 1 - panned * SMALL_CHANGE**2 / (square + SMALL_CHANGE**2)
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
