@@ -18,7 +18,7 @@ Warping error: root mean square difference between a painted frame and the one b
 flow, where both show the same thing; 3 pixels around every moving border are left out. Distance at d: that of
 two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (features of unit length at
 relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
-loss: moments at relu1_1 to relu4_1. All are means over styles and frames; ratios are to frame by frame.
+loss: moments at relu1_1 to relu4_1. VGG-19 computes in bf16 where the CPU has it. All are means over styles and frames; ratios are to frame by frame.
 Most of a distance is what moves. So "along the motion" is the distance to the earlier frame moved to where
 the film went; what was not seen then is left out, and so are pairs of frames with a cut between them. The
 film itself, unpainted, has a row: what a painting that shows all of it must change by. The second ratio is of
@@ -47,6 +47,7 @@ from common import EXAMPLES, in_turns, machine, peak_gib, print_table
 from torch import Tensor
 
 from arbstyle import Stylizer, VideoStylizer
+from arbstyle.devices import choose_dtype
 from arbstyle.images import as_bytes, as_float, read_image, write_image
 from arbstyle.painting.tiling import TiledPainter
 from arbstyle.perception import PerceptualEncoder
@@ -198,8 +199,11 @@ class Eye:
         self.encoder = PerceptualEncoder("vgg19", layers)
 
     @torch.no_grad()
-    def features(self, picture: np.ndarray) -> dict[str, Tensor]:
-        return self.encoder(tensor(picture))
+    def features(self, picture: np.ndarray | Tensor) -> dict[str, Tensor]:
+        dtype = choose_dtype("auto", torch.device("cpu"))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            found = self.encoder(picture if isinstance(picture, Tensor) else tensor(picture))
+        return {layer: each.float() for layer, each in found.items()}
 
     def distance(self, one: np.ndarray, other: np.ndarray) -> float:
         a, b = self.features(one), self.features(other)
@@ -215,9 +219,8 @@ class Eye:
         one, other = (self.statistics(seen) for seen in (tensor(picture), style))
         return sum(float(loss.mean()) for loss in moment_style_losses(one, other).values())
 
-    @torch.no_grad()
     def statistics(self, picture: Tensor) -> StyleStatistics:
-        found = self.encoder(picture)
+        found = self.features(picture)
         return style_statistics({layer: found[layer] for layer in STYLE_LAYERS})
 
 
@@ -261,10 +264,14 @@ class Farneback:
 
 @dataclass(frozen=True)
 class Part:
-    """Statistics: None as they come, else the share that is new. Filter: stability of the input."""
+    """Statistics: None as they come, else the share that is new. Filter: stability of the input.
+
+    Camera: whether the network's grid and its noise go with the camera.
+    """
 
     statistics: float | None = None
     stability: float = 0.0
+    camera: bool = False
     both_ways: bool = True
     farneback: bool = False
     filter: float = 0.0
@@ -275,12 +282,13 @@ PARTS = {
     "statistics smoothed (1/10 new)": Part(statistics=0.1),
     "statistics frozen": Part(statistics=0.0),
     "input filtered along the flow": Part(filter=0.5),
+    "strokes go with the camera": Part(camera=True),
     "flow, DIS, both ways": Part(stability=0.8),
     "flow, DIS, one way": Part(stability=0.8, both_ways=False),
     "flow, Farnebäck, both ways": Part(stability=0.8, farneback=True),
     "flow and statistics frozen": Part(statistics=0.0, stability=0.8),
-    "flow and input filtered": Part(stability=0.8, filter=0.5),
-    "all three": Part(statistics=0.0, stability=0.8, filter=0.5),
+    "camera and flow (the default)": Part(camera=True, stability=0.8),
+    "camera, flow, input filtered": Part(camera=True, stability=0.8, filter=0.5),
 }
 
 
@@ -289,10 +297,10 @@ class Workshop:
 
     def __init__(self, stylizer: Stylizer, style: Path, clip: KnownClip) -> None:
         self.stylizer, self.style, self.clip = stylizer, style, clip
-        self.known: dict[tuple[float | None, float], list[np.ndarray]] = {}
+        self.known: dict[tuple[float | None, float, bool], list[np.ndarray]] = {}
 
     def __call__(self, part: Part) -> list[np.ndarray]:
-        key = part.statistics, part.filter
+        key = part.statistics, part.filter, part.camera
         if key not in self.known:
             self.known[key] = self._paint(*key)
         if not part.stability:
@@ -306,12 +314,14 @@ class Workshop:
         finally:
             flow._search = original
 
-    def _paint(self, statistics: float | None, strength: float) -> list[np.ndarray]:
-        cleaner = Stabilizer(strength)
+    def _paint(self, statistics: float | None, strength: float, camera: bool) -> list[np.ndarray]:
+        cleaner, tracker = Stabilizer(strength), Stabilizer()
         frames = [tensor(frame) for frame in self.clip.frames]
         seen = [cleaner(frame, frame) for frame in frames] if strength else frames
         if statistics is None:
-            return [array(self.stylizer.stylize(frame, str(self.style))) for frame in seen]
+            places = [tracker.look(frame).origin if camera else (0, 0) for frame in frames]
+            paint = partial(self.stylizer.stylize, style=str(self.style))
+            return [array(paint(frame, origin=place)) for frame, place in zip(seen, places, strict=True)]
         painter = Statistics(self.stylizer, self.style, statistics)
         return [array(painter(frame)) for frame in seen]
 
@@ -381,30 +391,48 @@ def measure_film(args: argparse.Namespace) -> None:
     far = min(10, len(frames) - 1)
     chosen = range(0, len(frames) - far, max(1, (len(frames) - far) // args.looks))
 
+    found = {(i, i + apart): found_motion(frames[i], frames[i + apart]) for i in chosen for apart in (1, far)}
+
+    def along(shown: Sequence[np.ndarray], start: int, end: int) -> float:
+        places, seen = found[start, end]
+        moved = cv2.remap(shown[start], places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return eye.distance(np.where(seen[..., None], moved, shown[end]), shown[end])
+
     def values(shown: Sequence[np.ndarray]) -> list[float]:
         change = mean(float(np.abs(one - other).mean()) for one, other in pairwise(shown))
-        distances = (mean(eye.distance(shown[i], shown[i + apart]) for i in chosen) for apart in (1, far))
-        return [change, *distances]
+        plain = [mean(eye.distance(shown[i], shown[i + apart]) for i in chosen) for apart in (1, far)]
+        moved = [mean(along(shown, i, i + apart) for i in chosen) for apart in (1, far)]
+        return [change, *plain, *moved]
 
     def rows() -> Iterator[list[object]]:
         film = values(frames)
         yield ["", "the film, not painted", *(f"{value:.3f}" for value in film), "–"]
         for style in args.styles:
             path = EXAMPLES / f"{style}.jpg"
-            painted = [array(stylizer.stylize(tensor(frame), str(path))) for frame in frames]
             picture, base = read_image(path, size=min(frames[0].shape[:2])), 0.0
             first: list[float] = []
             for amount in args.amounts:
-                steady = Stabilizer(amount)
-                pairs = zip(frames, painted, strict=True)
-                shown = [array(steady(tensor(frame), tensor(one))) for frame, one in pairs]
+                painter = VideoStylizer(stylizer, str(path), stability=amount)
+                shown = [array(painter.paint(tensor(frame))) for frame in frames]
                 loss = mean(eye.style_loss(shown[i + far], picture) for i in chosen)
-                base, found = base or loss, values(shown)
-                first = first or found
-                cells = (compared([a], [b], c, digits=3) for a, b, c in zip(found, first, film, strict=True))
+                base, now = base or loss, values(shown)
+                first = first or now
+                cells = (compared([a], [b], c, digits=3) for a, b, c in zip(now, first, film, strict=True))
                 yield [style, f"{amount:g}", *cells, f"{loss:.3f} (×{loss / base:.2f})"]
 
-    print_table(["style", "--stability", "change", "distance 1", f"distance {far}", "style loss"], rows())
+    distances = [f"distance {apart}{way}" for way in ("", " along the motion") for apart in (1, far)]
+    print_table(["style", "--stability", "change", *distances, "style loss"], rows())
+
+
+def found_motion(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel was, by dense inverse search at full size, and where the way back agrees to a pixel."""
+    grey = [(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8) for each in (now, before)]
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = search.calc(*grey, None), search.calc(*grey[::-1], None)
+    x, y = np.meshgrid(np.arange(now.shape[1]), np.arange(now.shape[0]))
+    places = np.stack([x, y], axis=-1).astype(np.float32) + there
+    returned = cv2.remap(back, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=99)
+    return places, np.linalg.norm(there + returned, axis=2) < 1
 
 
 def mean(values: Iterator[float] | Sequence[float]) -> float:
@@ -417,7 +445,7 @@ def measure_parts(args: argparse.Namespace) -> None:
 
 
 def measure_stability(args: argparse.Namespace) -> None:
-    parts = {f"{amount:g}": Part(stability=amount) for amount in args.amounts}
+    parts = {f"{amount:g}": Part(stability=amount, camera=amount > 0) for amount in args.amounts}
     print_table(["clip", "--stability", *COLUMNS.values(), "style loss"], measured(args, parts))
 
 
@@ -449,7 +477,7 @@ def write_strip(args: argparse.Namespace) -> None:
     clip = foreground(args.frames, args.size, args.size * 4 // 3)
     shop = Workshop(stylizer, EXAMPLES / f"{args.styles[0]}.jpg", clip)
     rows = []
-    for part in (Part(), Part(stability=0.8)):
+    for part in (Part(), Part(camera=True, stability=0.8)):
         painted = shop(part)
         shown = painted[-3:]
         change = np.abs(painted[-1] - painted[-2]).mean(axis=2, keepdims=True) * 8
