@@ -18,7 +18,8 @@ Warping error: root mean square difference between a painted frame and the one b
 flow, where both show the same thing; 3 pixels around every moving border are left out. Distance at d: that of
 two painted frames d apart, by VGG-19 as LPIPS does it without learned weights (features of unit length at
 relu1_2, 2_2, 3_4 and 4_4, squared difference, summed over layers); LPIPS' own weights are a download. Style
-loss: moments at relu1_1 to relu4_1. VGG-19 computes in bf16 where the CPU has it. All are means over styles and frames; ratios are to frame by frame.
+loss: moments at relu1_1 to relu4_1. VGG-19 computes in bf16 where the CPU has it. All are means over styles
+and frames; ratios are to frame by frame.
 Most of a distance is what moves. So "along the motion" is the distance to the earlier frame moved to where
 the film went; what was not seen then is left out, and so are pairs of frames with a cut between them. The
 film itself, unpainted, has a row: what a painting that shows all of it must change by. The second ratio is of
@@ -425,7 +426,7 @@ def measure_film(args: argparse.Namespace) -> None:
 
 
 def found_motion(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel was, by dense inverse search at full size, and where the way back agrees to a pixel."""
+    """Where each pixel was, by dense inverse search at full size, and where the way back agrees."""
     grey = [(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8) for each in (now, before)]
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there, back = search.calc(*grey, None), search.calc(*grey[::-1], None)
