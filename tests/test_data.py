@@ -628,10 +628,10 @@ def break_some(folder: Path) -> set[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="such names are of Linux")
 def test_pictures_whose_names_are_no_text_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    make_folder(tmp_path, 3)
-    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(noise(7)))
+    folder = make_folder(tmp_path / "pictures", 3)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(noise(7)))
     with caplog.at_level(logging.WARNING, "arbstyle.training"):
-        assert len(open_pictures(str(tmp_path))) == 3
+        assert len(open_pictures(str(folder))) == 3
     (line,) = caplog.messages
     assert "1 pictures have names that are no UTF-8, such as" in line
 
