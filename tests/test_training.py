@@ -470,7 +470,7 @@ def test_places_that_can_not_be_written_are_known_before_training(
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [
-        ("--data.style_size", "1", "at least 8"),
+        ("--data.style_size", "1", "pictures need 2 pixels a side"),
         ("--trainer.devices", "1000", "on this CPU"),  # a process each, begun at once
         ("--trainer.overfit_batches", "0.0001", "settings of the trainer"),
     ],

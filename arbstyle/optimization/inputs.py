@@ -114,7 +114,7 @@ def _layer_weights(layers: Layers) -> dict[str, float]:
 
 def _check_depth(encoder: PerceptualEncoder, inputs: Inputs, settings: Settings) -> None:
     """Every pooling halves a picture; one that is pooled away has no features."""
-    needed = 2 ** sum(name.startswith("pool") for name, _ in encoder.layers.named_children())
+    needed = encoder.smallest_side
     coarsest = inputs.sizes[0]
     shapes = [coarsest, *(style_at(style, coarsest, inputs, settings).shape[-2:] for style in inputs.styles)]
     height, width = min(shapes, key=min)

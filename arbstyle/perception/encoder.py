@@ -58,6 +58,7 @@ class PerceptualEncoder(FrozenNetwork):
         aliases = _block_aliases(names)
         self._returned = _resolve_layers(layers, names, aliases, network)
         depth = 1 + max(names.index(name) for name in self._returned.values())
+        self.smallest_side: int = 2 ** sum(name.startswith("pool") for name in names[:depth])
 
         load_weights(features, network, weights)
         self.capped_filters: dict[str, int] = {}
@@ -87,7 +88,16 @@ class PerceptualEncoder(FrozenNetwork):
 
         Returns:
             by layer name, N×C×h×w.
+
+        Raises:
+            ArbstyleError: pictures with a side below `smallest_side`, of which pooling leaves nothing.
         """
+        height, width = images.shape[2:]
+        if min(height, width) < self.smallest_side:
+            raise ArbstyleError(
+                f"pictures need {self.smallest_side} pixels a side for these layers, got {width}×{height}; "
+                "choose a larger size or shallower layers"
+            )
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         outputs: dict[str, Tensor] = {}
         kept = set(self._returned.values())

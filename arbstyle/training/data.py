@@ -175,7 +175,7 @@ class StyleTransferData(pl.LightningDataModule):
             "crop_size": (transform.crop_size, 8),
             "resize": (transform.resize[0], transform.crop_size),
             "resize's upper end": (transform.resize[1], transform.resize[0]),
-            "style_size": (low, 8),
+            "style_size": (low, 1),
             "style_size's upper end": (high, low),
             "style_resize": (transform.style_short_side, high),
         }
