@@ -151,3 +151,30 @@ def test_a_strength_is_checked_before_the_work(
     assert composite(f"--strength={strength}", "-o", "out.png") == 2
     assert "expected a strength" in capsys.readouterr().err
     assert not Path("out.png").exists()
+
+
+def test_hidden_colours_of_the_background_are_not_painted(folder: Path):
+    seen = []
+    for name, hidden in (("green", (0, 255, 0, 0)), ("pink", (255, 0, 255, 0))):
+        below = np.full((96, 128, 4), hidden, np.uint8)
+        below[:, :64] = (200, 60, 30, 255)
+        Image.fromarray(below).save(f"{name}.png")
+        Image.new("RGB", (16, 16), "blue").save("above.png")
+        assert (
+            main(
+                [
+                    "composite",
+                    "above.png",
+                    f"{name}.png",
+                    "--at",
+                    "8,8",
+                    "--style",
+                    "woodcut",
+                    "-o",
+                    f"{name}-made.png",
+                ]
+            )
+            == 0
+        )
+        seen.append(pixels(f"{name}-made.png")[:, :64].astype(int))
+    assert np.abs(seen[0] - seen[1]).max() == 0

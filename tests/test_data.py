@@ -1034,3 +1034,10 @@ def test_summary_is_plain_json(make, content: Path) -> None:
     assert summary["content"]["source"] == content.name
     assert (summary["content"]["pictures"], summary["style"]["pictures"]) == (12, 9)
     assert summary["validation_pairs"] == 2
+
+
+def test_a_picture_too_large_for_the_memory_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.new("RGB", (1200, 1200)).save(tmp_path / "bomb.webp", lossless=True)
+    monkeypatch.setattr("arbstyle.images.decoding.available_ram", lambda: 30_000_000)
+    with pytest.raises(ArbstyleError, match="1200×1200 pixels need"):
+        decode(Record("bomb.webp", 0, str(tmp_path / "bomb.webp")), 32)

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +153,23 @@ def test_frames_are_of_one_run(here: Path, capsys: pytest.CaptureFixture[str]):
     assert main(words) == 2
     assert "earlier run" in capsys.readouterr().err
     assert sorted(Path("frames").iterdir()) == before
+
+
+def test_frames_that_can_not_be_written_do_not_cost_the_picture(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write = images.write_image
+
+    def full(image: Any, path: Path, **options: Any) -> Path:
+        if path.parent.name == "frames":
+            raise ArbstyleError(f"cannot write '{path}': no space left on device")
+        return write(image, path, **options)
+
+    monkeypatch.setattr(images, "write_image", full)
+    words = ["optimize", "photo.png", "-o", "out.png", "--steps", "3", "--frames", "frames", *QUICK]
+    assert main([*words, "--frames-every", "1"]) == 0
+    assert Path("out.png").exists()
+    assert capsys.readouterr().err.count("no further frames are written") == 1
 
 
 def test_pairs_of_one_name(here: Path):

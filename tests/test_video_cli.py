@@ -328,3 +328,54 @@ def test_a_second_process_at_a_film_is_refused(
         assert (parts / "00000.tmp").read_text() == "of the other"
     assert video(*words) == 0
     assert not parts.exists()
+
+
+# --- transparency ---------------------------------------------------------------------------------
+
+
+def see_through(folder: Path, hidden: tuple[int, int, int]) -> Path:
+    """Two frames: a quarter opaque and red, a quarter faint and brown, and a half of a hidden colour."""
+    pixels = np.zeros((32, 48, 4), np.uint8)
+    pixels[..., :3] = hidden
+    pixels[:16, :24], pixels[16:, :24] = (250, 20, 10, 255), (200, 90, 30, 64)
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_transparent_frames_keep_their_colours(tmp_path: Path):
+    clip = see_through(tmp_path / "clip", (0, 255, 0))
+    assert video(clip, "--style", NIGHT, "--strength", 0, "-o", f"{tmp_path}/same/") == 0
+    before, after = (
+        np.asarray(Image.open(f)).astype(int) for f in (clip / "1.png", tmp_path / "same/000001.png")
+    )
+    assert np.array_equal(before[..., 3], after[..., 3])
+    assert np.abs(before - after)[:, :24].max() <= 1
+
+
+@pytest.mark.parametrize("form", ["pictures", "animation", "film"])
+def test_what_is_hidden_in_frames_lends_no_colour(form: str, tmp_path: Path):
+    seen = []
+    for name, hidden in (("green", (0, 255, 0)), ("pink", (255, 0, 255))):
+        clip = see_through(tmp_path / name, hidden)
+        if form != "pictures":
+            suffix = ".apng" if form == "animation" else ".mkv"
+            frames = [np.asarray(Image.open(clip / f"{number}.png")) for number in (1, 2)]
+            clip = tmp_path / f"{name}{suffix}"
+            if form == "animation":
+                first, second = map(Image.fromarray, frames)
+                first.save(
+                    clip, "PNG", save_all=True, append_images=[second.transpose(Image.Transpose.ROTATE_180)]
+                )
+            else:
+                with av.open(str(clip), "w") as container:
+                    stream = container.add_stream("ffv1", rate=25, width=48, height=32, pix_fmt="bgra")
+                    for frame in frames:
+                        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgba")))
+                    container.mux(stream.encode(None))
+        frame = next(iter(open_clip(str(clip), 20).frames()))
+        assert frame.alpha is not None
+        seen.append(torch.where(frame.alpha > 0, frame.pixels.int(), 0))
+    assert seen[0].shape[2:] == (20, 30)
+    assert (seen[0] - seen[1]).abs().max() <= 1

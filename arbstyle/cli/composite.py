@@ -102,7 +102,11 @@ def _place(text: str) -> tuple[int, int]:
 
 
 def _painted(picture: Picture, style: str, painting: Painting) -> Tensor:
+    from arbstyle.images import resize_with_alpha
     from arbstyle.painting import Stylizer
 
+    pixels = picture.pixels
+    if picture.alpha is not None:  # what is hidden must not run into what is not
+        pixels, _ = resize_with_alpha(pixels, picture.alpha, min(pixels.shape[2:]))
     stylizer = Stylizer.from_pretrained(painting.model, painting.device)
-    return stylizer.stylize(picture.pixels, style, painting.strength)
+    return stylizer.stylize(pixels, style, painting.strength)

@@ -239,7 +239,11 @@ class _Progress:
         self.bar.update()
         if self.frames is not None and (evaluation.number - 1) % self.frames_every == 0:
             full_size = resize(image.cpu(), evaluation.full_size)
-            write_image(full_size, _frame_path(self.frames, evaluation.number))
+            try:
+                write_image(full_size, _frame_path(self.frames, evaluation.number))
+            except ArbstyleError as error:  # a full disk must not cost the picture
+                warn(f"{error}; no further frames are written")
+                self.frames = None
 
 
 def _terms(evaluation: LossRecord) -> str:

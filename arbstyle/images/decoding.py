@@ -150,8 +150,8 @@ def _too_large(name: str) -> ArbstyleError:
     )
 
 
-def _check_memory(image: Image.Image, name: str, keep_bytes: bool) -> None:
-    """A file of some bytes may claim any size: refuse before anything is allocated."""
+def check_memory(image: Image.Image, name: str, keep_bytes: bool = False) -> None:
+    """Raise an ArbstyleError for a picture too large for the memory: a small file may claim any size."""
     each = _BYTES_PER_PIXEL_KEPT if keep_bytes else _BYTES_PER_PIXEL
     if image.format in ("WEBP", "AVIF"):
         each += _BYTES_PER_PIXEL_OF_VIDEO_CODECS
@@ -170,7 +170,7 @@ def decode(image: Image.Image, name: str, keep_bytes: bool = False) -> tuple[np.
         raise ArbstyleError(f"cannot read {name}: the picture has no pixels ({image.width}×{image.height})")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
-    _check_memory(image, name, keep_bytes)
+    check_memory(image, name, keep_bytes)
     check_tiff(image, name)
     transparent = transparent_colour(image)
     with _silent_libtiff(image):

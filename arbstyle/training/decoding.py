@@ -11,7 +11,7 @@ from PIL import Image
 
 from arbstyle.errors import reason_of
 from arbstyle.images import from_pil, to_pil
-from arbstyle.images.decoding import open_picture
+from arbstyle.images.decoding import check_memory, open_picture
 
 RESAMPLED_MODES = {"RGB", "RGBA", "L", "LA", "CMYK", "YCbCr"}
 
@@ -60,6 +60,7 @@ def decode(record: Record, short_side: int) -> Image.Image:
         raise ValueError("the record is empty")
     with open_picture(_open_file(record.data)) as image:
         image.draft(None, (short_side, short_side))
+        check_memory(image, record.name)
         image.load()
         # Palettes and the like don't resample; a TIFF's orientation gets lost when it is resampled.
         resolved_later = image.mode in RESAMPLED_MODES and image.format != "TIFF"

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from torch import Tensor
+
+from arbstyle.images import as_bytes, as_float, resize, resize_with_alpha
 
 SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 """Matrices of H.273 that FFmpeg's scaler knows, by its own numbers."""
@@ -69,6 +72,17 @@ class ClipInfo:
     aspect: Fraction = Fraction(1)
     colors: Colors | None = None
     alpha: bool = False
+
+
+def resized(picture: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Bytes 1×3×H×W, or 1×4×H×W with alpha, in another size, see :func:`arbstyle.images.resize`.
+
+    What is transparent lends no colour to what is not.
+    """
+    colour, alpha = as_float(picture[:, :3]), as_float(picture[:, 3:])
+    if alpha.shape[1] == 0:
+        return as_bytes(resize(colour, size))
+    return as_bytes(torch.cat(resize_with_alpha(colour, alpha, size), dim=1))
 
 
 class Clip(ABC):

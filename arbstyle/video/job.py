@@ -258,9 +258,7 @@ def _visible(frame: Frame) -> Frame:
     """What is painted: transparent parts may hold any colour and must not run into what is seen."""
     if frame.alpha is None:
         return frame
-    alpha = frame.alpha.float() / 255
-    white = torch.tensor(255.0)
-    return replace(frame, pixels=torch.lerp(white, frame.pixels.float(), alpha).round().to(torch.uint8))
+    return replace(frame, pixels=torch.where(frame.alpha > 0, frame.pixels, 255))
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

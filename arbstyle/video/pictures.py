@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import as_bytes, as_float, find_images, find_matches, is_pattern, read_picture, resize
+from arbstyle.images import as_bytes, as_float, find_images, find_matches, is_pattern, read_picture
 from arbstyle.images.decoding import decode_file, decoding, open_picture
 from arbstyle.images.files import quoted
-from arbstyle.video.frames import Clip, ClipInfo, Frame
+from arbstyle.video.frames import Clip, ClipInfo, Frame, resized
 
 ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")
 PICTURE_RATE = Fraction(25)
@@ -46,7 +46,7 @@ class Animation(Clip):
         self.path = Path(path)
         self._size = size
         first = decode_file(self.path, of_film=True)  # tells whatever is wrong with the file
-        pixels = _sized(torch.from_numpy(first.pixels), size)
+        pixels = _sized(as_bytes(torch.from_numpy(first.pixels)), size)
         with decoding(quoted(self.path)), open_picture(self.path) as image:
             delays = [_delay(image, number) for number in range(getattr(image, "n_frames", 1))]
             if len(delays) == 1:
@@ -167,7 +167,7 @@ def _in_order(path: Path) -> tuple[str, list[int], str]:
 
 
 def _sized(picture: Tensor, size: int | None) -> Tensor:
-    return picture if size is None else as_bytes(resize(as_float(picture), size))
+    return picture if size is None else resized(picture, size)
 
 
 def _delay(image: Image.Image, number: int) -> Fraction:

@@ -14,7 +14,7 @@ import torch
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.files import why_no_file
-from arbstyle.video.frames import SWSCALE_MATRICES, Clip, ClipInfo, Colors, Frame
+from arbstyle.video.frames import SWSCALE_MATRICES, Clip, ClipInfo, Colors, Frame, resized
 from arbstyle.video.library import load_av
 
 FALLBACK_RATE = Fraction(25)
@@ -101,9 +101,12 @@ class Film(Clip):
 
     def _frame(self, decoded: Any, time: Fraction, scaler: Any) -> Frame:
         duration = (decoded.duration or 0) * Fraction(decoded.time_base or self.info.time_base)
-        planes = _to_rgb(decoded, scaler, *self._stored, self.info.alpha)
+        width, height = (decoded.width, decoded.height) if self.info.alpha else self._stored
+        planes = _to_rgb(decoded, scaler, width, height, self.info.alpha)
         # Rows of pixels as they are decoded: the network works in this layout, too.
         picture = torch.from_numpy(self._turn(planes)).permute(2, 0, 1)[None]
+        if picture.shape[2:] != (self.info.height, self.info.width):
+            picture = resized(picture, (self.info.height, self.info.width))
         alpha = picture[:, 3:] if self.info.alpha else None
         return Frame(picture[:, :3], time, duration or 1 / self._rate, alpha)
 
