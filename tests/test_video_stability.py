@@ -125,6 +125,20 @@ def test_flicker_becomes_a_third_and_contrast_stays(name: str, request: pytest.F
     assert contrast[0] > 0.6 * contrast[1]
 
 
+def test_area_in_another_colour_is_not_carried_on():
+    """Motion may fit where one pale thing passes before another; their paintings tell them apart."""
+    film = torch.full((1, 3, HEIGHT, WIDTH), 0.9)
+    first, second = torch.full_like(film, 0.2), torch.full_like(film, 0.2)
+    second[..., 32:96] = 0.8
+    steady = Stabilizer(0.8)
+    steady(film, first)
+    shown = steady(film, second)
+    assert (shown - second)[..., 44:84].abs().max() < 0.01
+    strokes = first + 0.1 * (torch.arange(WIDTH) % 4 < 2) - 0.05
+    assert (steady(film, second + 0.1 * (torch.arange(WIDTH) % 4 < 2) - 0.05) - shown).abs().mean() < 0.02
+    assert (strokes - first).abs().mean() > 0.04  # what came is as far away as strokes are
+
+
 def test_no_ghost_where_something_was(foreground: Any):
     """Where the still background is uncovered, it looks as painted, not as what covered it."""
     painted = [frame.copy() for frame in foreground.frames]

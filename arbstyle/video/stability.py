@@ -28,6 +28,10 @@ SMALL_CHANGE = 0.015
 """Difference from what was painted before, in [0,1], at which half as much of that is carried on where the
 camera moves: there strokes come out alike, and moving them a little every frame only wears them away."""
 
+OTHER_PAINT = 0.15
+"""Difference from what was painted before, in [0,1], of a whole neighbourhood, at which half of it is carried
+on: strokes come out differently, but not whole areas, unless the film shows something else there."""
+
 MOST_CONTRAST = 1.25
 """How much contrast is given back at most in one frame."""
 
@@ -143,10 +147,13 @@ class Stabilizer:
 
 
 def _worth_carrying(change: np.ndarray, panned: np.ndarray) -> np.ndarray:
-    """H×W in [0,1]: 1, but less where a place moved with the camera and is painted nearly as before."""
+    """H×W in [0,1]: less where whole areas changed, and where the camera passes and strokes hardly did."""
     cv2 = load_cv2()
-    square = cv2.blur(change * change, (NEIGHBOURHOOD, NEIGHBOURHOOD)) @ np.full(3, 1 / 3, np.float32)
-    return 1 - panned * SMALL_CHANGE**2 / (square + SMALL_CHANGE**2)
+    window = (NEIGHBOURHOOD, NEIGHBOURHOOD)
+    square = cv2.blur(change * change, window) @ np.full(3, 1 / 3, np.float32)
+    strokes = 1 - panned * SMALL_CHANGE**2 / (square + SMALL_CHANGE**2)
+    area = (cv2.blur(change, window) ** 2).max(axis=2)
+    return strokes * np.exp2(-area / OTHER_PAINT**2)
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
