@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from filelock import FileLock
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import load_file
@@ -30,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.locking import locked
 from arbstyle.networks import (
     ArbitraryStyler,
     FastTransformer,
@@ -440,8 +440,8 @@ def copied(file: Path, folder: Path) -> Path:
 def test_two_runs_do_not_share_a_folder(
     sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture
 ):
-    with FileLock(tmp_path / ".lock"):
-        assert "another run is training in" in one_complaint(command(sets, tmp_path), capsys)
+    with locked(tmp_path, "training run"):
+        assert "another training run is at work in" in one_complaint(command(sets, tmp_path), capsys)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import yaml
-from filelock import FileLock, Timeout
 from jsonargparse import get_loader, set_loader
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -24,6 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.images import check_output_path
+from arbstyle.images.locking import locked
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -155,13 +155,7 @@ class TrainingCLI(LightningCLI):
                 "--trainer.default_root_dir"
             )
         self._run_folder().mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._run_folder() / ".lock")
-        try:
-            self.held.enter_context(lock.acquire(timeout=0))
-        except Timeout as error:
-            raise ArbstyleError(
-                f"another run is training in {self._run_folder()}: set --trainer.default_root_dir"
-            ) from error
+        self.held.enter_context(locked(self._run_folder(), "training run"))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
