@@ -263,6 +263,12 @@ def test_mistakes_with_contents(here: Path, capsys: pytest.CaptureFixture[str]):
         assert expected in err
 
 
+@pytest.mark.parametrize("words", ["stylize photo.png --style style.png -o \0.png", "web -o \0", "train \0"])
+def test_no_name_holds_a_null_byte(words: str, here: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(words.split(" ")) == 2
+    assert "no file name holds a null byte" in capsys.readouterr().err
+
+
 # --- one bad picture, too little memory ---------------------------------------------------------
 
 

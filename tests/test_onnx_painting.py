@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -301,3 +302,11 @@ def test_a_forged_style_of_the_right_model_is_refused(
         assert main([*command, "--backend", backend]) == 2
         assert "numbers" in capsys.readouterr().err
         assert not Path("a.png").exists()
+
+
+def test_it_can_be_sent_to_another_process():
+    from arbstyle.onnx.runtime import OnnxStylizer
+
+    here = OnnxStylizer(threads=1)
+    there = pickle.loads(pickle.dumps(here))
+    assert np.array_equal(there.parameters_of(NIGHT, 64), here.parameters_of(NIGHT, 64))

@@ -105,6 +105,9 @@ def help_line(name: str) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    for word in arguments:
+        if "\0" in word:  # from Python; no shell can give one
+            raise ArbstyleError(f"cannot use {word!r}: no file name holds a null byte")
     if not arguments or arguments[0] not in command_names():
         lines = {name: help_line(name) for name in command_names()}
         _answer_without_command(

@@ -68,6 +68,10 @@ class OnnxStylizer:
         self._read_file = functools.lru_cache(1)(self._read_style_file)
         self._parameters_of_file = functools.lru_cache(_CACHED_STYLES)(self._encode_file)
 
+    def __reduce__(self) -> tuple[functools.partial[OnnxStylizer], tuple[Path]]:
+        """Pickled as the folder of its graphs, which are loaded anew."""
+        return functools.partial(type(self), threads=self._threads), (self.folder,)
+
     @functools.cached_property
     def metadata(self) -> dict[str, str]:
         """What the graphs say of themselves."""
