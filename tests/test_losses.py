@@ -137,6 +137,13 @@ def test_unevenness_does_not_count_strokes_within_a_cell():
     assert unevenness(stripes, torch.full_like(stripes, 0.5)) == pytest.approx(0, abs=1e-12)
 
 
+def test_unevenness_of_a_batch_is_the_mean_of_its_pictures():
+    photos, images = random_picture(1, 2, 3, 40, 48), random_picture(2, 2, 3, 40, 48)
+    photos[0] = 0.5  # of which all cells count, and of the other few
+    alone = [unevenness(image[None], photo[None]) for image, photo in zip(images, photos, strict=True)]
+    torch.testing.assert_close(unevenness(images, photos), sum(alone) / 2)
+
+
 def test_unevenness_has_the_right_gradient():
     photo, image = random_picture(1, 2, 3, 24, 32), random_picture(2, 2, 3, 24, 32).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: unevenness(x, photo), (image,))

@@ -294,13 +294,13 @@ def unevenness(image: Tensor, photo: Tensor, cell: int = 16, tolerance: float = 
         tolerance: distance in RGB at which two places of the photo are no longer alike.
 
     Returns:
-        the mean squared difference of alike cells' colours, a scalar that carries the gradient of ``image``;
-        0 for a picture without a pair of cells.
+        the mean squared difference of alike cells' colours in a picture, averaged over the pictures: a scalar
+        that carries the gradient of ``image``; 0 for pictures without a pair of cells.
     """
     wide = torch.promote_types(image.dtype, torch.float32)
-    errors = weights = image.new_zeros((), dtype=wide)
+    errors = weights = image.new_zeros(len(image), dtype=wide)  # each picture's: batches are cut anywhere
     if min(image.shape[2:]) < cell:
-        return errors
+        return errors.mean()
     painted, seen = (F.avg_pool2d(each.to(wide), cell, cell // 2) for each in (image, photo.detach()))
     for distance in (2, 4, 8):
         for axis in (2, 3):
@@ -311,9 +311,9 @@ def unevenness(image: Tensor, photo: Tensor, cell: int = 16, tolerance: float = 
                 each.narrow(axis, distance, count) - each.narrow(axis, 0, count) for each in (painted, seen)
             )
             weight = (-own.square().sum(dim=1, keepdim=True) / tolerance**2).exp()
-            errors = errors + (weight * change.square()).mean(dim=1).sum()
-            weights = weights + weight.sum()
-    return errors / weights.clamp_min(1.0)
+            errors = errors + (weight * change.square()).mean(dim=1).sum(dim=(1, 2))
+            weights = weights + weight.sum(dim=(1, 2, 3))
+    return (errors / weights.clamp_min(1.0)).mean()
 
 
 def parse_layers(entries: Sequence[str]) -> dict[str, float]:
