@@ -24,7 +24,7 @@ STROKE = 3
 NEIGHBOURHOOD = 9
 """Side of the window over which contrasts are compared."""
 
-SMALL_CHANGE = 0.015
+SMALL_CHANGE = 0.02
 """Difference from what was painted before, in [0,1], at which half as much of that is carried on where the
 camera moves: there strokes come out alike, and moving them a little every frame only wears them away."""
 
@@ -153,7 +153,7 @@ def _worth_carrying(change: np.ndarray, panned: np.ndarray) -> np.ndarray:
     square = cv2.blur(change * change, window) @ np.full(3, 1 / 3, np.float32)
     strokes = 1 - panned * SMALL_CHANGE**2 / (square + SMALL_CHANGE**2)
     area = (cv2.blur(change, window) ** 2).max(axis=2)
-    return strokes * np.exp2(-area / OTHER_PAINT**2)
+    return strokes * np.exp2(-((area / OTHER_PAINT**2) ** 2))
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
