@@ -24,7 +24,7 @@ STROKE = 3
 NEIGHBOURHOOD = 9
 """Side of the window over which contrasts are compared."""
 
-SMALL_CHANGE = 0.02
+SMALL_CHANGE = 0.008
 """Difference from what was painted before, in [0,1], at which half as much of that is carried on where the
 camera moves: there strokes come out alike, and moving them a little every frame only wears them away."""
 
