@@ -18,8 +18,8 @@ from typing import Any, get_args
 from common import EXAMPLES, machine
 
 from arbstyle import __version__, studies
-from arbstyle.devices import Precision
 from arbstyle.images import find_images
+from arbstyle.optimization.settings import Precision
 from arbstyle.studies import Finding
 from arbstyle.studies.arbitrary import SYSTEMS, from_one_style_to_any, read_pictures
 from arbstyle.studies.reconstruction import BLOCKS, CONVOLUTIONS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from arbstyle.devices import Precision
 from arbstyle.optimization import optimize
+from arbstyle.optimization.settings import Precision
 from arbstyle.perception import Network
 from arbstyle.perception.metrics import psnr
 from arbstyle.studies.drawing import Labelled, plot, sheet

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from arbstyle.devices import Precision
 from arbstyle.measures import normalized_style_losses
 from arbstyle.optimization import optimize
+from arbstyle.optimization.settings import Precision
 from arbstyle.perception import PerceptualEncoder
 from arbstyle.perception.metrics import style_statistics
 from arbstyle.studies.drawing import Labelled, plot, sheet

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arbstyle.devices import Precision
 from arbstyle.measures import normalized_style_losses
 from arbstyle.optimization import Optimized, Settings, optimize
+from arbstyle.optimization.settings import Precision
 from arbstyle.perception import PerceptualEncoder
 from arbstyle.perception.metrics import CONTENT_LAYER, content_loss, style_statistics
 from arbstyle.studies.drawing import Labelled, plot, sheet
