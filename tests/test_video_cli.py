@@ -374,8 +374,8 @@ def test_what_is_hidden_in_frames_lends_no_colour(form: str, tmp_path: Path):
                     for frame in frames:
                         container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgba")))
                     container.mux(stream.encode(None))
-        frame = next(iter(open_clip(str(clip), 20).frames()))
-        assert frame.alpha is not None
-        seen.append(torch.where(frame.alpha > 0, frame.pixels.int(), 0))
+        shown = next(iter(open_clip(str(clip), 20).frames()))
+        assert shown.alpha is not None
+        seen.append(torch.where(shown.alpha > 0, shown.pixels.int(), 0))
     assert seen[0].shape[2:] == (20, 30)
     assert (seen[0] - seen[1]).abs().max() <= 1
