@@ -632,7 +632,8 @@ def test_pictures_whose_names_are_no_text_are_left_out(tmp_path: Path, caplog: p
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(noise(7)))
     with caplog.at_level(logging.WARNING, "arbstyle.training"):
         pictures = open_pictures(str(folder))
-    assert isinstance(pictures, PictureSet) and len(pictures) == 3
+        assert isinstance(pictures, PictureSet)
+        assert len(pictures) == 3
     (line,) = caplog.messages
     assert "1 pictures have names that are no UTF-8, such as" in line
 
