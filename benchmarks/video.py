@@ -6,7 +6,7 @@ python benchmarks/video.py stability --amounts 0 0.5 1     # errors and style lo
 python benchmarks/video.py film --film clip.mp4           # how much a real film changes from frame to frame
 python benchmarks/video.py strip --output strip.png        # frame by frame above, stable below
 python benchmarks/video.py speed --size 480 --clock cpu   # beside a plain loop, and FFmpeg alone
-python benchmarks/video.py memory --minutes 10            # of a long clip, without painting
+python benchmarks/video.py memory --minutes 10            # of a long clip; --strength 1 paints it, too
 
 Clips are made from the photographs in examples/, with motion in whole pixels, so that the true flow is known
 and moving a picture along it changes no pixel:
@@ -533,7 +533,7 @@ def measure_speed(args: argparse.Namespace) -> None:
 
 
 def measure_memory(args: argparse.Namespace) -> None:
-    """Peak resident memory after each tenth of a long clip; strength 0, so that all but the network runs."""
+    """Peak resident memory after each tenth of a long clip; with strength 0 all but the network runs."""
     repeats = max(1, int(args.minutes * 60 * 25) // args.frames)
     frames = args.frames * repeats
     clip = pan(args.frames, args.size, args.size * 16 // 9 // 2 * 2)
@@ -549,7 +549,7 @@ def measure_memory(args: argparse.Namespace) -> None:
 
         work = VideoJob(open_clip(str(source)), plan_output(f"{folder}/out.mp4"), Cut(Fraction(0), None), {})
         work.prepare()
-        work.run(VideoStylizer(stylizer, style, 0, stability=args.amounts[-1]), look)
+        work.run(VideoStylizer(stylizer, style, args.strength, stability=args.amounts[-1]), look)
     print_table(["frames", "peak memory, GiB"], ([done, f"{peak:.3f}"] for done, peak in peaks.items()))
 
 
@@ -579,6 +579,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu on machines with other work")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--strength", type=float, default=0, help="for memory; 0 leaves the network out")
     parser.add_argument("--model", help="another model file than the one in the package")
     args = parser.parse_args()
     print(json.dumps({"machine": machine(), **vars(args)}, default=str), flush=True)

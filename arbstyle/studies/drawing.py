@@ -87,7 +87,7 @@ def plot(
         axes.set_xticks(range(len(ticks)), ticks, fontsize=8)
     axes.grid(alpha=0.3)
     if len(curves) > 1:
-        axes.legend(fontsize=8)
+        figure.legend(fontsize=8, loc="outside right upper")
     return _to_pil_image(figure)
 
 
