@@ -110,7 +110,7 @@ def test_bad_pictures(kind: str, role: str, folder: Path, capsys: pytest.Capture
     files = {"content": "photo.png", "style": "painting.png", "init": "noise", role: name}
     arguments = [files["content"], "--style", files["style"], "--init", files["init"], "-o", "out.png"]
     empty_folder = kind == "folder" and role != "init"  # content and style may be folders of pictures
-    expected = "no pictures found" if empty_folder else "cannot read"
+    expected = "no pictures found" if empty_folder else "cannot use" if "\0" in name else "cannot read"
     assert expected in complaint([*arguments, *QUICK, *SHALLOW], folder, capsys)
 
 
