@@ -129,7 +129,9 @@ class Objective:
 
     def evenness_error(self, painted: Tensor, photos: Tensor) -> Tensor:
         """See :func:`~arbstyle.perception.unevenness`; 0 where that has no weight."""
-        return unevenness(painted, photos) if self.settings.evenness_weight else photos.new_zeros(())
+        if not self.settings.evenness_weight:
+            return photos.new_zeros(())
+        return unevenness(painted, photos, tolerance=self.settings.evenness_tolerance)
 
     def moments_error(self, description: Tensor | None, targets: Targets) -> Tensor:
         """Error of the moments predicted from descriptions of styles; 0 without a head."""

@@ -43,6 +43,8 @@ class LossSettings:
         identity_weight: weight of the mean squared error between photos and the same photos painted in
             their own style; taken on one photo in eight. Not for banks.
         evenness_weight: weight of :func:`~arbstyle.perception.unevenness`, against blotches and halos.
+        evenness_tolerance: distance in RGB at which two places of a photo are no longer alike; a small one leaves
+            skies free and holds for graphics.
         moments_weight: weight of the error with which a linear layer predicts the style's moments from the
             description of a :class:`~arbstyle.networks.MomentsEncoder`, in the units of the unweighted
             style term. It teaches the encoder to see what the loss will judge by.
@@ -65,6 +67,7 @@ class LossSettings:
     tv_weight: float = 0.0
     identity_weight: float = 0.0
     evenness_weight: float = 0.0
+    evenness_tolerance: float = 0.05
     moments_weight: float = 0.0
     style_statistic: StyleStatistic = "moments"
     content_target: Literal["photo", "adain"] = "photo"
@@ -82,6 +85,8 @@ class LossSettings:
             *("identity_weight", "evenness_weight", "moments_weight"),
         )
         _check_numbers(self, dict.fromkeys(weights, math.inf))
+        if not 0 < self.evenness_tolerance < math.inf:
+            raise ArbstyleError(f"expected evenness_tolerance above 0, got {self.evenness_tolerance}")
 
 
 @dataclass(frozen=True)
