@@ -979,6 +979,24 @@ def test_moments_error_is_the_style_loss_of_what_was_predicted():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_small_tolerance_of_evenness_leaves_what_is_nearly_alike_free():
+    photo = torch.linspace(0.4, 0.6, 64).expand(1, 3, 64, 64)
+    painted = photo + 0.2 * (torch.arange(64) >= 32)
+    encoder, transformer = MomentsEncoder(widths=(4,), depths=(1,), hidden=8, code_size=8), FastTransformer(8)
+    found = []
+    for tolerance in (1.0, 0.001):
+        settings = LossSettings(vgg_weights="random", evenness_weight=1, evenness_tolerance=tolerance)
+        module = StyleTransferTraining(encoder, transformer, settings)
+        found.append(float(module.objective.evenness_error(painted, photo)))
+    assert found[0] > 0.01 > 100 * found[1]
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan"), float("inf")])
+def test_tolerance_of_evenness_out_of_range(tolerance: float):
+    with pytest.raises(ArbstyleError, match="above 0"):
+        LossSettings(evenness_tolerance=tolerance)
+
+
 # --- style banks --------------------------------------------------------------------------------
 
 

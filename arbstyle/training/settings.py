@@ -43,8 +43,8 @@ class LossSettings:
         identity_weight: weight of the mean squared error between photos and the same photos painted in
             their own style; taken on one photo in eight. Not for banks.
         evenness_weight: weight of :func:`~arbstyle.perception.unevenness`, against blotches and halos.
-        evenness_tolerance: distance in RGB at which two places of a photo are no longer alike; a small one leaves
-            skies free and holds for graphics.
+        evenness_tolerance: distance in RGB at which two places of a photo are no longer alike; a small one
+            leaves skies free and holds for graphics.
         moments_weight: weight of the error with which a linear layer predicts the style's moments from the
             description of a :class:`~arbstyle.networks.MomentsEncoder`, in the units of the unweighted
             style term. It teaches the encoder to see what the loss will judge by.
