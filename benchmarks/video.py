@@ -273,7 +273,7 @@ class Part:
     statistics: float | None = None
     stability: float = 0.0
     camera: bool = False
-    both_ways: bool = True
+    both_ways: bool = False
     farneback: bool = False
     filter: float = 0.0
 
@@ -284,9 +284,9 @@ PARTS = {
     "statistics frozen": Part(statistics=0.0),
     "input filtered along the flow": Part(filter=0.5),
     "strokes go with the camera": Part(camera=True),
-    "flow, DIS, both ways": Part(stability=0.8),
-    "flow, DIS, one way": Part(stability=0.8, both_ways=False),
-    "flow, Farnebäck, both ways": Part(stability=0.8, farneback=True),
+    "flow, DIS, both ways": Part(stability=0.8, both_ways=True),
+    "flow, DIS, one way": Part(stability=0.8),
+    "flow, Farnebäck, one way": Part(stability=0.8, farneback=True),
     "flow and statistics frozen": Part(statistics=0.0, stability=0.8),
     "camera and flow (the default)": Part(camera=True, stability=0.8),
     "camera, flow, input filtered": Part(camera=True, stability=0.8, filter=0.5),

@@ -15,10 +15,11 @@ FLOW_SIZE = 240
 SMALLEST = 24
 """Sides are kept above this, or there is nothing to search in."""
 
-COLOR_TOLERANCE = 0.12
-"""Difference of a place from where it came from, in [0,1], at which it is trusted by half."""
+COLOR_TOLERANCE = 0.05
+"""Difference of a place from where it came from, in [0,1] and beyond the film's noise, at which it is trusted
+by half."""
 
-SIMPLER = 0.004
+SIMPLER = 0.002
 """How much worse, in [0,1], a simpler motion may fit and still be taken for the true one."""
 
 RETURN_TOLERANCE = 1.0
@@ -40,38 +41,50 @@ class View:
         self.color = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         self.grey = (cv2.cvtColor(self.color, cv2.COLOR_RGB2GRAY) * 255).round().astype(np.uint8)
 
-    def flow_to(self, other: View) -> np.ndarray:
-        """h×w×2: how far away the place of each pixel lies in another frame, x and y in pixels."""
-        return _search().calc(self.grey, other.grey, None)
+    def flow_to(self, other: View, guess: np.ndarray | float = 0.0) -> np.ndarray:
+        """How far away the place of each pixel lies in another frame.
+
+        Args:
+            other: of the same size.
+            guess: x and y in pixels; the search begins there.
+
+        Returns:
+            h×w×2, x and y in pixels.
+        """
+        x, y = np.broadcast_to(np.rint(guess).astype(np.float32), 2)
+        return _search().calc(self.grey, _shifted(other.grey, -x, -y), None) + np.array([x, y], np.float32)
 
 
 class Motion:
-    """Where the pixels of a frame were in the frame before.
+    """Where the pixels of a frame were in an earlier one.
 
     Dense inverse search blurs the border of what moves. So every place may also have moved as most of the
     frame did, or not at all, where that explains its colours as well.
 
     Args:
         now, before: the two frames.
+        guess: x and y in pixels of the camera's motion, as far as it is known.
         both_ways: distrust places whose motion is not undone by the motion back.
 
     Attributes:
-        places: H×W×2, x and y in the frame before of every pixel of this one.
+        places: H×W×2, x and y in the earlier frame of every pixel of this one.
         trust: H×W in [0,1]: whether what was there is what is here.
         pan: x and y in pixels by which the camera moved: the motion of most of the frame, if it explains the
             colours better than none.
-        panned: H×W in [0,1]: whether a place moved as the camera did; 0 for a camera that did not.
     """
 
-    def __init__(self, now: View, before: View, *, both_ways: bool = True) -> None:
-        flow = now.flow_to(before)
+    def __init__(
+        self, now: View, before: View, guess: np.ndarray | float = 0.0, *, both_ways: bool = False
+    ) -> None:
+        guess = guess / _scale(now.grey, now.size)
+        flow = now.flow_to(before, guess)
         still, usual = np.zeros(2, np.float32), np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
         as_still, as_usual = (
-            _misfit(now, before, np.broadcast_to(each, flow.shape)) for each in (still, usual)
+            _misfit(now, before, np.broadcast_to(each, flow.shape))[0] for each in (still, usual)
         )
         moves = np.median(as_still) > np.median(as_usual) + SIMPLER / 4
-        best, misfit = flow, _misfit(now, before, flow)
-        sure = _returns(flow, before.flow_to(now)) if both_ways else np.ones(misfit.shape, bool)
+        best, (misfit, noise) = flow, _misfit(now, before, flow)
+        sure = _returns(flow, before.flow_to(now, -guess)) if both_ways else np.ones(misfit.shape, bool)
         # Where both fit, as in a clear sky, the last one is taken: what the camera does.
         simpler = ((usual, as_usual), (still, as_still))
         for simple, its_misfit in simpler[::-1] if moves else simpler:
@@ -80,8 +93,7 @@ class Motion:
             misfit = np.where(better, its_misfit, misfit)
             sure |= better
         self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
-        self.panned: np.ndarray = _resized((better & moves).astype(np.float32), now.size)
-        self.places, self.trust = _enlarged(best, _trust(misfit, sure), now.size)
+        self.places, self.trust = _enlarged(best, _trust(misfit - noise, sure), now.size)
 
     def warp(self, picture: np.ndarray) -> np.ndarray:
         """A picture H×W×C of the frame before, as it would lie now."""
@@ -89,16 +101,21 @@ class Motion:
         return cv2.remap(picture, self.places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _misfit(now: View, before: View, flow: np.ndarray) -> np.ndarray:
-    """How far the colours around each place differ from those that it came from; much beyond the frame."""
+def _misfit(now: View, before: View, flow: np.ndarray) -> tuple[np.ndarray, float]:
+    """How far the colours around each place differ from those that it came from, much beyond the frame.
+
+    And how much of that is noise in most places: what differs from pixel to pixel. Light that changes is not.
+    """
     cv2 = load_cv2()
     places = _grid(*flow.shape[:2]) + flow
     outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (9, 9, 9)}
     there = cv2.remap(before.color, places, None, cv2.INTER_LINEAR, **outside)
-    red, green, blue = cv2.split(cv2.absdiff(there, now.color))
-    return cv2.blur(
-        cv2.max(cv2.max(red, green), blue), (5, 5)
-    )  # NumPy's maximum of three takes 20 times as long
+    change = there - now.color
+    fine = change[..., 1] - cv2.blur(change[..., 1], (5, 5))
+    red, green, blue = cv2.split(np.abs(change))
+    largest = cv2.max(cv2.max(red, green), blue)  # NumPy's maximum of three takes 20 times as long
+    # Of Gaussian noise, the largest of three channels is on the average twice the median of one.
+    return cv2.blur(largest, (5, 5)), 2 * float(np.median(np.abs(fine)))
 
 
 def _returns(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -110,7 +127,7 @@ def _returns(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
     cv2 = load_cv2()
-    trust = np.exp2(-((misfit / COLOR_TOLERANCE) ** 2)).astype(np.float32) * sure
+    trust = np.exp2(-((np.maximum(misfit, 0) / COLOR_TOLERANCE) ** 2)).astype(np.float32) * sure
     # Beside what is not to be trusted motion is wrong, too; and a soft border is not seen.
     return cv2.blur(cv2.erode(trust, np.ones((3, 3), np.uint8)), (3, 3))
 
@@ -130,6 +147,15 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _scale(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Pixels of a frame of this height and width a pixel of the flow, x and y."""
     return np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], np.float32)
+
+
+def _shifted(picture: np.ndarray, right: float, down: float) -> np.ndarray:
+    """A picture h×w moved by whole pixels; its border is repeated."""
+    if not (right or down):
+        return picture
+    cv2 = load_cv2()
+    move = np.array([[1, 0, right], [0, 1, down]], np.float32)
+    return cv2.warpAffine(picture, move, picture.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
 
 
 @functools.lru_cache(2)

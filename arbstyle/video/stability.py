@@ -1,8 +1,13 @@
-"""Keeping a painting still where the film is: what was painted before is carried along and blended in."""
+"""Keeping a painting still where the film is: what was painted before is carried along and blended in.
+
+A picture that is moved a little in every frame is worn away. So strokes come from an *anchor*, a frame
+painted some time ago, moved once to where its pixels are now. Only what the anchor does not show comes from
+the frame before.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,9 +29,15 @@ STROKE = 3
 NEIGHBOURHOOD = 9
 """Side of the window over which contrasts are compared."""
 
-SMALL_CHANGE = 0.008
-"""Difference from what was painted before, in [0,1], at which half as much of that is carried on where the
-camera moves: there strokes come out alike, and moving them a little every frame only wears them away."""
+LOST = 0.05
+"""Share of a frame that an anchor may lose, of the most it ever had, before another one is taken."""
+
+NOT_ANCHORED = 0.9
+"""How much of what only the frame before shows is carried on, compared with what the anchor shows."""
+
+LIGHT_CARRIED = 0.8
+"""Share that is carried on of how much lighter or darker large areas were in the frame before: light may
+change slowly, as in a fade, and is not to be that of an anchor."""
 
 OTHER_PAINT = 0.15
 """Difference from what was painted before, in [0,1], of a whole neighbourhood, at which half of it is carried
@@ -40,21 +51,44 @@ _FLAT = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
+class Anchor:
+    """A frame that later ones are compared with.
+
+    Attributes:
+        frame: H×W×3 in [0,1].
+        view: as motion is found in it.
+        place: x and y in pixels of where the camera was, since the shot began.
+        pan: by how much the latest frame lies away from it.
+        most: share of a later frame that was found in it, at most so far.
+    """
+
+    frame: np.ndarray
+    view: View
+    place: np.ndarray
+    pan: np.ndarray
+    most: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Look:
-    """What a frame of the film shows, compared with the one before.
+    """What a frame of the film shows, compared with earlier ones.
 
     Attributes:
         frame: H×W×3 in [0,1].
         view: as motion is found in it.
         motion: from the frame before; ``None`` where a shot begins.
+        anchored: from the anchor that was; ``None`` where a shot begins.
         place: x and y in pixels of where the camera has gone since then.
+        anchor: what the next frame is compared with; maybe this one.
         cuts: state of the :class:`CutDetector`.
     """
 
     frame: np.ndarray
     view: View
     motion: Motion | None
+    anchored: Motion | None
     place: np.ndarray
+    anchor: Anchor
     cuts: dict[str, Tensor]
 
     @property
@@ -63,11 +97,15 @@ class Look:
         left, top = np.rint(self.place)
         return int(top), int(left)
 
+    @property
+    def is_anchor(self) -> bool:
+        return self.anchor.view is self.view
+
 
 class Stabilizer:
-    """Blends each painted frame with the one before, moved as the film moved.
+    """Blends each painted frame with earlier ones, moved as the film moved.
 
-    Where the film's pixels cannot be found in the frame before, the painting is as it comes: no ghosts. A
+    Where the film's pixels cannot be found in earlier frames, the painting is as it comes: no ghosts. A
     cut begins anew. Frames may be looked at some ahead of those that are steadied.
 
     Args:
@@ -78,7 +116,7 @@ class Stabilizer:
         ArbstyleError: a stability outside of [0,1].
     """
 
-    def __init__(self, stability: float = DEFAULT_STABILITY, *, both_ways: bool = True) -> None:
+    def __init__(self, stability: float = DEFAULT_STABILITY, *, both_ways: bool = False) -> None:
         if not 0 <= stability <= 1:
             raise ArbstyleError(f"expected a stability from 0 to 1, got {stability}")
         self.carried = min(1 - (1 - stability) ** 2, MOST_CARRIED)
@@ -89,18 +127,33 @@ class Stabilizer:
         """Forget all frames."""
         self._seen: Look | None = None
         self._shown: tuple[Look, np.ndarray] | None = None
+        self._anchored: np.ndarray | None = None
         self._cuts = CutDetector()
 
     def look(self, frame: Tensor) -> Look:
         """Look at the next frame of the film, 1×3×H×W of floats in [0,1]."""
         begins = self._cuts(frame)
         now = _array(frame)
-        view, before, motion, place = View(now), self._seen, None, np.zeros(2)
-        if before is not None and before.frame.shape == now.shape and not begins:
-            motion = Motion(view, before.view, both_ways=self.both_ways)
-            place = before.place + motion.pan
-        self._seen = Look(now, view, motion, place, self._cuts.state())
+        view, before = View(now), self._seen
+        if before is None or before.frame.shape != now.shape or begins:
+            place = np.zeros(2)
+            anchor = Anchor(now, view, place, np.zeros(2))
+            self._seen = Look(now, view, None, None, place, anchor, self._cuts.state())
+        else:
+            self._seen = self._look_on(now, view, before)
         return self._seen
+
+    def _look_on(self, now: np.ndarray, view: View, before: Look) -> Look:
+        motion = Motion(view, before.view, both_ways=self.both_ways)
+        old, anchored = before.anchor, motion
+        if not before.is_anchor:
+            anchored = Motion(view, old.view, old.pan + motion.pan, both_ways=self.both_ways)
+        found, place = float(anchored.trust.mean()), old.place + anchored.pan
+        if found < old.most - LOST:
+            anchor = Anchor(now, view, place, np.zeros(2))
+        else:
+            anchor = replace(old, pan=anchored.pan, most=max(old.most, found))
+        return Look(now, view, motion, anchored, place, anchor, self._cuts.state())
 
     def steady(self, look: Look, painted: Tensor) -> Tensor:
         """The painting of the next frame that was looked at, steadied.
@@ -113,12 +166,27 @@ class Stabilizer:
             1×3×H×W floats in [0,1].
         """
         result = _array(painted)
-        if self._shown is not None and look.motion is not None:
-            change = look.motion.warp(self._shown[1]) - result
-            share = self.carried * look.motion.trust * _worth_carrying(change, look.motion.panned)
-            result = _with_contrast_of(result, result + share[..., None] * change)
+        if self._shown is not None and look.motion is not None and look.anchored is not None:
+            result = self._blended(result, look.motion, look.anchored, self._shown[1])
         self._shown = look, result
+        if look.is_anchor:
+            self._anchored = result
         return torch.from_numpy(result).permute(2, 0, 1)[None].clamp(0, 1)
+
+    def _blended(
+        self, painted: np.ndarray, motion: Motion, anchored: Motion, shown: np.ndarray
+    ) -> np.ndarray:
+        before = motion.warp(shown) - painted
+        change, trust = before, motion.trust * _same_area(before)
+        if anchored is not motion:
+            assert self._anchored is not None  # every shot begins with one
+            older = anchored.warp(self._anchored) - painted
+            found = anchored.trust * _same_area(older)
+            trust = found + NOT_ANCHORED * trust * (1 - found)
+            change = before + found[..., None] * (older - before)
+        share = self.carried * trust
+        change = change + _local_mean(LIGHT_CARRIED * before - change, share)
+        return _with_contrast_of(painted, painted + share[..., None] * change)
 
     def __call__(self, frame: Tensor, painted: Tensor) -> Tensor:
         """Look at the next frame and steady its painting."""
@@ -126,34 +194,46 @@ class Stabilizer:
 
     def state(self) -> dict[str, Tensor]:
         """What the frames after the one that was steadied last depend on."""
-        if self._shown is None:
+        if self._shown is None or self._anchored is None:
             return {}
         look, painted = self._shown
-        return {
-            "frame": torch.from_numpy(look.frame),
-            "painted": torch.from_numpy(painted),
-            "place": torch.from_numpy(look.place),
-            **look.cuts,
-        }
+        kept = {"frame": look.frame, "painted": painted, "place": look.place}
+        if not look.is_anchor:
+            anchor = {name: getattr(look.anchor, name) for name in ("frame", "place", "pan")}
+            anchor |= {"painted": self._anchored, "most": np.array(look.anchor.most)}
+            kept |= {f"anchor.{name}": value for name, value in anchor.items()}
+        return {**{name: torch.from_numpy(value) for name, value in kept.items()}, **look.cuts}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from what :meth:`state` gave."""
         self.reset()
-        if state:
-            frame, place = state["frame"].numpy(), state["place"].numpy()
-            self._cuts.restore(state)
-            self._seen = Look(frame, View(frame), None, place, self._cuts.state())
-            self._shown = self._seen, state["painted"].numpy()
+        if not state:
+            return
+        self._cuts.restore(state)
+        frame, painted, place = (state[name].numpy() for name in ("frame", "painted", "place"))
+        view = View(frame)
+        anchor, self._anchored = Anchor(frame, view, place, np.zeros(2)), painted
+        if "anchor.frame" in state:
+            old, then, pan = (state[f"anchor.{name}"].numpy() for name in ("frame", "place", "pan"))
+            anchor = Anchor(old, View(old), then, pan, float(state["anchor.most"]))
+            self._anchored = state["anchor.painted"].numpy()
+        self._seen = Look(frame, view, None, None, place, anchor, self._cuts.state())
+        self._shown = self._seen, painted
 
 
-def _worth_carrying(change: np.ndarray, panned: np.ndarray) -> np.ndarray:
-    """H×W in [0,1]: less where whole areas changed, and where the camera passes and strokes hardly did."""
+def _same_area(change: np.ndarray) -> np.ndarray:
+    """H×W in [0,1]: less where not only strokes changed, but whole areas."""
     cv2 = load_cv2()
-    window = (NEIGHBOURHOOD, NEIGHBOURHOOD)
-    square = cv2.blur(change * change, window) @ np.full(3, 1 / 3, np.float32)
-    strokes = 1 - panned * SMALL_CHANGE**2 / (square + SMALL_CHANGE**2)
-    area = (cv2.blur(change, window) ** 2).max(axis=2)
-    return strokes * np.exp2(-((area / OTHER_PAINT**2) ** 2))
+    area = (cv2.blur(change, (NEIGHBOURHOOD, NEIGHBOURHOOD)) ** 2).max(axis=2)
+    return np.exp2(-((area / OTHER_PAINT**2) ** 2))
+
+
+def _local_mean(change: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """H×W×3: mean of the change where it is carried, over a fourth of the short side."""
+    cv2 = load_cv2()
+    side = max(NEIGHBOURHOOD, min(change.shape[:2]) // 4)
+    mean, weight = (cv2.blur(each, (side, side)) for each in (share[..., None] * change, share))
+    return mean / (weight + _FLAT)[..., None]
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
