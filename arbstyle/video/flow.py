@@ -22,6 +22,9 @@ by half."""
 SIMPLER = 0.002
 """How much worse, in [0,1], a simpler motion may fit and still be taken for the true one."""
 
+ALIKE = 0.5
+"""Pixels, at the size at which motion is found, by which two motions may differ and still be the same."""
+
 RETURN_TOLERANCE = 1.0
 """How many pixels going there and back may miss by, at the size at which motion is found."""
 
@@ -58,8 +61,9 @@ class View:
 class Motion:
     """Where the pixels of a frame were in an earlier one.
 
-    Dense inverse search blurs the border of what moves. So every place may also have moved as most of the
-    frame did, or not at all, where that explains its colours as well.
+    Dense inverse search blurs the border of what moves, and knows nothing of places without texture. So
+    every place may also have moved as its wider surroundings did, as most of the frame did, or not at all,
+    where that explains its colours as well.
 
     Args:
         now, before: the two frames.
@@ -78,22 +82,28 @@ class Motion:
     ) -> None:
         guess = guess / _scale(now.grey, now.size)
         flow = now.flow_to(before, guess)
+        wide = _spread(flow, now.grey)
         still, usual = np.zeros(2, np.float32), np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
         as_still, as_usual = (
-            _misfit(now, before, np.broadcast_to(each, flow.shape))[0] for each in (still, usual)
+            _misfit(_change(now, before, np.broadcast_to(each, flow.shape))) for each in (still, usual)
         )
         moves = np.median(as_still) > np.median(as_usual) + SIMPLER / 4
-        best, (misfit, noise) = flow, _misfit(now, before, flow)
+        change = _change(now, before, flow)
+        best, misfit = flow, _misfit(change)
         sure = _returns(flow, before.flow_to(now, -guess)) if both_ways else np.ones(misfit.shape, bool)
-        # Where both fit, as in a clear sky, the last one is taken: what the camera does.
+        # Where all fit, as in a clear sky, the last one is taken: what the camera does. But before a moving
+        # camera things are near and far: there it must be about what the surroundings do.
         simpler = ((usual, as_usual), (still, as_still))
-        for simple, its_misfit in simpler[::-1] if moves else simpler:
+        wider = (wide, _misfit(_change(now, before, wide)))
+        for simple, its_misfit in (wider, *(simpler[::-1] if moves else simpler)):
             better = its_misfit <= misfit + SIMPLER
+            if moves and simple is not wide:
+                better &= _alike(wide, simple)
             best = np.where(better[..., None], simple, best)
             misfit = np.where(better, its_misfit, misfit)
             sure |= better
         self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
-        self.places, self.trust = _enlarged(best, _trust(misfit - noise, sure), now.size)
+        self.places, self.trust = _enlarged(best, _trust(misfit - _noise(change), sure), now.size)
 
     def warp(self, picture: np.ndarray) -> np.ndarray:
         """A picture H×W×C of the frame before, as it would lie now."""
@@ -101,21 +111,51 @@ class Motion:
         return cv2.remap(picture, self.places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _misfit(now: View, before: View, flow: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far the colours around each place differ from those that it came from, much beyond the frame.
-
-    And how much of that is noise in most places: what differs from pixel to pixel. Light that changes is not.
-    """
+def _change(now: View, before: View, flow: np.ndarray) -> np.ndarray:
+    """h×w×3: how the colours of each place differ from those that it came from; much beyond the frame."""
     cv2 = load_cv2()
     places = _grid(*flow.shape[:2]) + flow
     outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (9, 9, 9)}
-    there = cv2.remap(before.color, places, None, cv2.INTER_LINEAR, **outside)
-    change = there - now.color
-    fine = change[..., 1] - cv2.blur(change[..., 1], (5, 5))
+    return cv2.remap(before.color, places, None, cv2.INTER_LINEAR, **outside) - now.color
+
+
+def _misfit(change: np.ndarray) -> np.ndarray:
+    """h×w: the largest difference of a channel, around each place."""
+    cv2 = load_cv2()
     red, green, blue = cv2.split(np.abs(change))
     largest = cv2.max(cv2.max(red, green), blue)  # NumPy's maximum of three takes 20 times as long
+    return cv2.blur(largest, (5, 5))
+
+
+def _noise(change: np.ndarray) -> float:
+    """How much of the misfit is noise in most places: what differs from pixel to pixel, unlike light."""
+    cv2 = load_cv2()
+    green = cv2.extractChannel(change, 1)
     # Of Gaussian noise, the largest of three channels is on the average twice the median of one.
-    return cv2.blur(largest, (5, 5)), 2 * float(np.median(np.abs(fine)))
+    return 2 * float(np.median(np.abs(green - cv2.blur(green, (5, 5)))))
+
+
+def _spread(flow: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """The flow of the surroundings: a mean in which near places count more, and those where motion can be seen.
+
+    How well it can be seen is the least eigenvalue of the structure tensor (Shi & Tomasi 1994).
+    """
+    cv2 = load_cv2()
+    height, width = grey.shape
+    seen = cv2.cornerMinEigenVal(grey, 5)
+    seen = np.minimum(seen, 4 * float(seen.mean())) + 1e-9
+    small = max(1, width // 4), max(1, height // 4)
+    x, y = cv2.split(flow)
+    known = cv2.resize(cv2.merge([x * seen, y * seen, seen]), small, interpolation=cv2.INTER_AREA)
+    total = sum(share * cv2.blur(known, (side, side)) for side, share in ((3, 1.0), (15, 0.1), (61, 0.01)))
+    x, y, seen = cv2.split(cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR))
+    return cv2.merge([x / seen, y / seen])
+
+
+def _alike(flow: np.ndarray, other: np.ndarray) -> np.ndarray:
+    cv2 = load_cv2()
+    x, y = cv2.split(flow - other)
+    return cv2.magnitude(x, y) < ALIKE
 
 
 def _returns(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
