@@ -98,6 +98,21 @@ def test_clear_sky_moves_with_the_camera(pan: Any):
     assert np.abs(moved - motion.pan).max() < 0.05
 
 
+def test_flat_places_move_as_their_surroundings_do():
+    """Far and near things pass at 1 and 6 pixels a frame; what is flat among the far ones moves as they do."""
+    texture = cv2.blur(np.random.default_rng(0).random((HEIGHT, WIDTH + 8, 3), np.float32), (3, 3))
+
+    def frame(far: int, near: int) -> np.ndarray:
+        scene = np.concatenate([texture[:40, far : far + WIDTH], texture[40:, near : near + WIDTH]])
+        scene[8:30, 40 - far : 80 - far] = 0.5
+        return scene
+
+    motion = Motion(View(frame(1, 6)), View(frame(0, 0)))
+    assert motion.pan == pytest.approx([6, 0], abs=0.1)
+    moved = motion.places[:40, :, 0] - np.arange(WIDTH)
+    assert np.abs(moved[10:28, 44:74] - 1).mean() < 1  # the camera's motion is 5 away
+
+
 def test_what_comes_into_view_is_not_trusted():
     texture = cv2.blur(np.random.default_rng(0).random((110, 150, 3), np.float32), (3, 3))
     before, now = texture[:HEIGHT, :WIDTH], texture[4 : 4 + HEIGHT, 6 : 6 + WIDTH]

@@ -136,7 +136,7 @@ def _noise(change: np.ndarray) -> float:
 
 
 def _spread(flow: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The flow of the surroundings: a mean in which near places count more, and those where motion can be seen.
+    """The flow of the surroundings: a mean in which near places count more, and where motion can be seen.
 
     How well it can be seen is the least eigenvalue of the structure tensor (Shi & Tomasi 1994).
     """
