@@ -99,7 +99,7 @@ def test_clear_sky_moves_with_the_camera(pan: Any):
 
 
 def test_flat_places_move_as_their_surroundings_do():
-    """Far things pass at 1 pixel a frame, near ones at 6. What is flat among the far ones moves as they do."""
+    """Far things pass at 1 pixel a frame, near ones at 6. What is flat among the far moves as they do."""
     texture = cv2.blur(np.random.default_rng(0).random((HEIGHT, WIDTH + 8, 3), np.float32), (3, 3))
 
     def frame(far: int, near: int) -> np.ndarray:
