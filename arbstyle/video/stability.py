@@ -126,8 +126,7 @@ class Stabilizer:
     def reset(self) -> None:
         """Forget all frames."""
         self._seen: Look | None = None
-        self._shown: tuple[Look, np.ndarray] | None = None
-        self._anchored: np.ndarray | None = None
+        self._shown: tuple[Look, np.ndarray, np.ndarray] | None = None  # and its anchor's painting
         self._cuts = CutDetector()
 
     def look(self, frame: Tensor) -> Look:
@@ -165,23 +164,24 @@ class Stabilizer:
         Returns:
             1×3×H×W floats in [0,1].
         """
-        result = _array(painted)
+        result = of_anchor = _array(painted)
         if self._shown is not None and look.motion is not None and look.anchored is not None:
-            result = self._blended(result, look.motion, look.anchored, self._shown[1])
-        self._shown = look, result
-        if look.is_anchor:
-            self._anchored = result
+            _, shown, of_anchor = self._shown
+            result = self._blended(result, (look.motion, shown), (look.anchored, of_anchor))
+        self._shown = look, result, result if look.is_anchor else of_anchor
         return torch.from_numpy(result).permute(2, 0, 1)[None].clamp(0, 1)
 
     def _blended(
-        self, painted: np.ndarray, motion: Motion, anchored: Motion, shown: np.ndarray
+        self, painted: np.ndarray, last: tuple[Motion, np.ndarray], anchored: tuple[Motion, np.ndarray]
     ) -> np.ndarray:
+        """A painting with what the last frame and the anchor have of it; each with the motion from there."""
+        motion, shown = last
+        far, of_anchor = anchored
         before = motion.warp(shown) - painted
         change, trust = before, motion.trust * _same_area(before)
-        if anchored is not motion:
-            assert self._anchored is not None  # every shot begins with one
-            older = anchored.warp(self._anchored) - painted
-            found = anchored.trust * _same_area(older)
+        if far is not motion:
+            older = far.warp(of_anchor) - painted
+            found = far.trust * _same_area(older)
             trust = found + NOT_ANCHORED * trust * (1 - found)
             change = before + found[..., None] * (older - before)
         share = self.carried * trust
@@ -194,13 +194,13 @@ class Stabilizer:
 
     def state(self) -> dict[str, Tensor]:
         """What the frames after the one that was steadied last depend on."""
-        if self._shown is None or self._anchored is None:
+        if self._shown is None:
             return {}
-        look, painted = self._shown
+        look, painted, of_anchor = self._shown
         kept = {"frame": look.frame, "painted": painted, "place": look.place}
         if not look.is_anchor:
             anchor = {name: getattr(look.anchor, name) for name in ("frame", "place", "pan")}
-            anchor |= {"painted": self._anchored, "most": np.array(look.anchor.most)}
+            anchor |= {"painted": of_anchor, "most": np.array(look.anchor.most)}
             kept |= {f"anchor.{name}": value for name, value in anchor.items()}
         return {**{name: torch.from_numpy(value) for name, value in kept.items()}, **look.cuts}
 
@@ -212,13 +212,13 @@ class Stabilizer:
         self._cuts.restore(state)
         frame, painted, place = (state[name].numpy() for name in ("frame", "painted", "place"))
         view = View(frame)
-        anchor, self._anchored = Anchor(frame, view, place, np.zeros(2)), painted
+        anchor, of_anchor = Anchor(frame, view, place, np.zeros(2)), painted
         if "anchor.frame" in state:
             old, then, pan = (state[f"anchor.{name}"].numpy() for name in ("frame", "place", "pan"))
             anchor = Anchor(old, View(old), then, pan, float(state["anchor.most"]))
-            self._anchored = state["anchor.painted"].numpy()
+            of_anchor = state["anchor.painted"].numpy()
         self._seen = Look(frame, view, None, None, place, anchor, self._cuts.state())
-        self._shown = self._seen, painted
+        self._shown = self._seen, painted, of_anchor
 
 
 def _same_area(change: np.ndarray) -> np.ndarray:
