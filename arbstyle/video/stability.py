@@ -16,7 +16,7 @@ from torch import Tensor
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.arrays import LUMA
 from arbstyle.video.cuts import CutDetector
-from arbstyle.video.flow import Motion, View
+from arbstyle.video.flow import Motion, View, largest_channel
 from arbstyle.video.library import load_cv2
 
 DEFAULT_STABILITY = 0.8
@@ -224,7 +224,7 @@ class Stabilizer:
 def _same_area(change: np.ndarray) -> np.ndarray:
     """H×W in [0,1]: less where not only strokes changed, but whole areas."""
     cv2 = load_cv2()
-    area = (cv2.blur(change, (NEIGHBOURHOOD, NEIGHBOURHOOD)) ** 2).max(axis=2)
+    area = largest_channel(cv2.blur(change, (NEIGHBOURHOOD, NEIGHBOURHOOD)) ** 2)
     return np.exp2(-((area / OTHER_PAINT**2) ** 2))
 
 
