@@ -83,13 +83,14 @@ class Motion:
         guess = guess / _scale(now.grey, now.size)
         flow = now.flow_to(before, guess)
         wide = _spread(flow, now.grey)
-        still, usual = np.zeros(2, np.float32), np.median(flow.reshape(-1, 2), axis=0).astype(np.float32)
+        still = np.zeros(2, np.float32)
+        usual = np.array([np.median(axis) for axis in load_cv2().split(flow)], np.float32)
         as_still, as_usual = (
             _misfit(_change(now, before, np.broadcast_to(each, flow.shape))) for each in (still, usual)
         )
         moves = np.median(as_still) > np.median(as_usual) + SIMPLER / 4
         change = _change(now, before, flow)
-        best, misfit = flow, _misfit(change)
+        best, misfit = flow.copy(), _misfit(change)
         sure = _returns(flow, before.flow_to(now, -guess)) if both_ways else np.ones(misfit.shape, bool)
         # Where all fit, as in a clear sky, the last one is taken: what the camera does. But before a moving
         # camera things are near and far: there it must be about what the surroundings do.
@@ -99,8 +100,8 @@ class Motion:
             better = its_misfit <= misfit + SIMPLER
             if moves and simple is not wide:
                 better &= _alike(wide, simple)
-            best = np.where(better[..., None], simple, best)
-            misfit = np.where(better, its_misfit, misfit)
+            np.copyto(best, simple, where=better[..., None])
+            np.copyto(misfit, its_misfit, where=better)
             sure |= better
         self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
         self.places, self.trust = _enlarged(best, _trust(misfit - _noise(change), sure), now.size)
@@ -180,8 +181,10 @@ def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
 def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     cv2 = load_cv2()
     height, width = size
-    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * _scale(flow, size)
-    return _grid(height, width) + flow, _resized(trust, size)
+    places = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    places *= _scale(flow, size)  # in place: frames are large
+    places += _grid(height, width)
+    return places, _resized(trust, size)
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -177,16 +177,23 @@ class Stabilizer:
         """A painting with what the last frame and the anchor have of it; each with the motion from there."""
         motion, shown = last
         far, of_anchor = anchored
-        before = motion.warp(shown) - painted
+        before = motion.warp(shown)
+        before -= painted  # in place where it can be: frames are large
         change, trust = before, motion.trust * _same_area(before)
         if far is not motion:
-            older = far.warp(of_anchor) - painted
-            found = far.trust * _same_area(older)
+            change = far.warp(of_anchor)
+            change -= painted
+            found = far.trust * _same_area(change)
             trust = found + NOT_ANCHORED * trust * (1 - found)
-            change = before + found[..., None] * (older - before)
+            change -= before
+            change *= found[..., None]
+            change += before
         share = self.carried * trust
-        change = change + _local_mean(LIGHT_CARRIED * before - change, share)
-        return _with_contrast_of(painted, painted + share[..., None] * change)
+        blend = _local_mean(LIGHT_CARRIED * before - change, share)
+        blend += change
+        blend *= share[..., None]
+        blend += painted
+        return _with_contrast_of(painted, blend)
 
     def __call__(self, frame: Tensor, painted: Tensor) -> Tensor:
         """Look at the next frame and steady its painting."""
@@ -233,7 +240,8 @@ def _local_mean(change: np.ndarray, share: np.ndarray) -> np.ndarray:
     cv2 = load_cv2()
     side = max(NEIGHBOURHOOD, min(change.shape[:2]) // 4)
     mean, weight = (cv2.blur(each, (side, side)) for each in (share[..., None] * change, share))
-    return mean / (weight + _FLAT)[..., None]
+    mean /= (weight + _FLAT)[..., None]
+    return mean
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
