@@ -169,6 +169,25 @@ def test_ten_frames_apart_strokes_are_those_of_the_anchor(pan: Any):
     assert apart[0] < 0.2 * apart[1]
 
 
+def test_an_anchor_that_was_hardly_found_is_given_up(pan: Any):
+    """A frame unlike all that follow, as in fast motion, must not stay what they are compared with."""
+    tiles = np.indices((HEIGHT, WIDTH)).sum(axis=0) // 2 % 2 * 0.6 - 0.3
+    frames = [0.3 + 0.4 * frame for frame in pan.frames]
+    unlike = (cv2.blur(frames[0], (9, 9)) + tiles[..., None]).astype(np.float32)  # no cut: as light in large
+    steady = Stabilizer(0.8)
+    looks = [steady.look(tensor(frame)) for frame in (unlike, *frames)]
+    assert looks[1].motion is not None
+    assert looks[1].is_anchor
+    places = [look.place - looks[1].place for look in looks[1:]]
+    assert np.allclose(places, [(3 * number + number % 2, number) for number in range(10)], atol=0.5)
+
+
+def test_texture_that_is_not_found_is_not_taken_for_noise():
+    generator = np.random.default_rng(0)
+    before, now = (generator.choice([0.2, 0.8], (HEIGHT, WIDTH, 3)).astype(np.float32) for _ in range(2))
+    assert Motion(View(now), View(before)).trust.mean() < 0.05
+
+
 def test_light_that_fades_is_followed(pan: Any):
     fading = [1 - 0.08 * number for number in range(10)]
     steady = Stabilizer(0.8)

@@ -280,6 +280,7 @@ class StyleTransferTraining(pl.LightningModule):
             optimizer=self.optimization.optimizer,
             identity_weight=self.loss_settings.identity_weight,
             evenness_weight=self.loss_settings.evenness_weight,
+            evenness_tolerance=self.loss_settings.evenness_tolerance,
         )
 
     # --- logging --------------------------------------------------------------------------------

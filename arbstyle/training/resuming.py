@@ -112,6 +112,7 @@ def information(
     optimizer: str,
     identity_weight: float,
     evenness_weight: float,
+    evenness_tolerance: float,
 ) -> dict[str, Any]:
     """What a model file should say of its making: versions, data, steps and settings."""
     styles = getattr(data, "style_names", []) if styler.style_encoder.takes_index else []
@@ -130,6 +131,7 @@ def information(
             "tv_weight": loss.tv_weight,
             "identity_weight": identity_weight,
             "evenness_weight": evenness_weight,
+            "evenness_tolerance": evenness_tolerance,
             "statistic": loss.style_statistic,
             "style_bound": loss.style_bound,
         },

@@ -19,6 +19,9 @@ COLOR_TOLERANCE = 0.05
 """Difference of a place from where it came from, in [0,1] and beyond the film's noise, at which it is trusted
 by half."""
 
+MOST_NOISE = 0.1
+"""Difference, in [0,1], put down to noise at most: texture that is not found looks like noise, too."""
+
 SIMPLER = 0.002
 """How much worse, in [0,1], a simpler motion may fit and still be taken for the true one."""
 
@@ -138,7 +141,7 @@ def _noise(change: np.ndarray) -> float:
     cv2 = load_cv2()
     green = cv2.extractChannel(change, 1)
     # Of Gaussian noise, the largest of three channels is on the average twice the median of one.
-    return 2 * float(np.median(np.abs(green - cv2.blur(green, (5, 5)))))
+    return min(2 * float(np.median(np.abs(green - cv2.blur(green, (5, 5))))), MOST_NOISE)
 
 
 def _spread(flow: np.ndarray, grey: np.ndarray) -> np.ndarray:

@@ -32,6 +32,9 @@ NEIGHBOURHOOD = 9
 LOST = 0.05
 """Share of a frame that an anchor may lose, of the most it ever had, before another one is taken."""
 
+LEAST_FOUND = 0.5
+"""Share of a frame that must be found in an anchor: below, its motion says nothing; another one is taken."""
+
 NOT_ANCHORED = 0.9
 """How much of what only the frame before shows is carried on, compared with what the anchor shows."""
 
@@ -148,7 +151,7 @@ class Stabilizer:
         if not before.is_anchor:
             anchored = Motion(view, old.view, old.pan + motion.pan, both_ways=self.both_ways)
         found, place = float(anchored.trust.mean()), old.place + anchored.pan
-        if found < old.most - LOST:
+        if found < max(old.most - LOST, LEAST_FOUND):
             anchor = Anchor(now, view, place, np.zeros(2))
         else:
             anchor = replace(old, pan=anchored.pan, most=max(old.most, found))
