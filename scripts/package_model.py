@@ -15,6 +15,10 @@ To improve what the model knows of the gallery's works, by the loss that trained
 a minute or two a work):
 
     python scripts/package_model.py refine --photos PHOTOS
+
+To make the model itself a weighted mean of models that share a past (docs/training-log.md, 22):
+
+    python scripts/package_model.py mean 0.5=one.safetensors 0.5=other.safetensors
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ from torch import Tensor
 from arbstyle import Stylizer
 from arbstyle.cli import main as main_command
 from arbstyle.images import atomic_path, find_images, fit_into, from_pil, read_image, resize, to_pil
+from arbstyle.networks import load_styler, save_styler
+from arbstyle.networks.model_file import describe_styler
 from arbstyle.onnx.export import export_onnx
 from arbstyle.painting.gallery import SUFFIX, gallery_files
 from arbstyle.painting.style_file import Style
@@ -67,7 +73,13 @@ def main() -> None:
     refine.add_argument("--photos", required=True, help="folder of photos; 24 drawn from it take turns")
     refine.add_argument("--steps", type=int, default=96)
     refine.add_argument("--names", nargs="+", help="works (default: all)")
+    mean = actions.add_parser("mean", help="make the model a weighted mean of others")
+    mean.add_argument("models", nargs="+", metavar="WEIGHT=FILE", type=weighted)
+    mean.add_argument("-o", "--output", default=str(ASSETS / "arbstyle.safetensors"))
     arguments = parser.parse_args()
+    if arguments.action == "mean":
+        print(mean_of(arguments.models, arguments.output))
+        return
     stylizer = Stylizer.from_pretrained(ASSETS / "arbstyle.safetensors", "cpu", "fp32")
     if arguments.action == "add":
         facts = {fact: getattr(arguments, fact) for fact in ("title", "artist", "year", "technique")}
@@ -87,6 +99,31 @@ def main() -> None:
         REPOSITORY / "docs" / "images" / "gallery.webp",
     )
     main_command(["styles", str(photo), "--size", "150", "--overwrite", "-o", str(sheet)])
+
+
+def weighted(text: str) -> tuple[float, str]:
+    weight, _, file = text.partition("=")
+    return float(weight), file
+
+
+def mean_of(models: Sequence[tuple[float, str]], output: str) -> Path:
+    """A model whose every weight is the mean of those of the models, which must be built alike."""
+    (_, first), *_ = models
+    loaded = [(weight, load_styler(file)[0]) for weight, file in models]
+    styler, information = load_styler(first)
+    for _, other in loaded:
+        if describe_styler(other) != describe_styler(styler):
+            raise SystemExit("expected models that are built alike, with the same sizes, got others")
+    whole = sum(weight for weight, _ in loaded)
+    states = [(weight / whole, other.state_dict()) for weight, other in loaded]
+    state = {
+        name: sum(weight * each[name] for weight, each in states) if value.is_floating_point() else value
+        for name, value in styler.state_dict().items()
+    }
+    styler.load_state_dict(state)
+    return save_styler(
+        styler, output, {**information, "name": "arbstyle", "mean_of": [weight for weight, _ in models]}
+    )
 
 
 def add_work(stylizer: Stylizer, name: str, picture: str, facts: dict[str, str]) -> Path:

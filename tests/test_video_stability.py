@@ -15,7 +15,7 @@ from arbstyle.video.cuts import CutDetector
 
 cv2 = pytest.importorskip("cv2")
 
-from arbstyle.video.flow import Motion, View  # noqa: E402
+from arbstyle.video.flow import Motion, View, doubled  # noqa: E402
 from arbstyle.video.stability import Stabilizer  # noqa: E402
 
 CLIPS: dict[str, Any] = runpy.run_path(
@@ -157,6 +157,28 @@ def test_strokes_are_not_worn_away_by_moving(pan: Any):
     painted = flickering(pan)
     sharp = [cv2.Laplacian(frames[-1], cv2.CV_32F).std() for frames in (steadied(pan, painted), painted)]
     assert sharp[0] > 0.9 * sharp[1]
+
+
+def test_fine_strokes_keep_their_contrast_between_pixels():
+    def weave(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # stripes 2.7 pixels apart
+        picture = 0.5 + 0.2 * (np.sin(2 * np.pi * x / 2.7) + np.sin(2 * np.pi * y / 2.7))
+        return np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
+
+    x, y = np.meshgrid(np.arange(64.0), np.arange(48.0))
+    still = View(weave(x, y))
+    motion = Motion(still, still)
+    motion.places = np.stack([x + 0.5, y - 0.37], axis=-1).astype(np.float32)
+    middle = np.s_[8:-8, 8:-8]
+    true = weave(x + 0.5, y - 0.37)[middle]
+    fine = np.abs(motion.warp(doubled(weave(x, y)), doubled=True)[middle] - true).max()
+    plain = np.abs(motion.warp(weave(x, y))[middle] - true).max()
+    assert fine < 0.05 < 0.1 < plain
+
+
+def test_doubling_leaves_the_pixels_alone_and_is_flat_where_they_are():
+    picture = np.random.default_rng(0).random((9, 12, 3), np.float32)
+    assert np.array_equal(doubled(picture)[::2, ::2], picture)
+    assert np.allclose(doubled(np.full((9, 12, 3), 0.3, np.float32)), 0.3, atol=1e-6)
 
 
 def test_ten_frames_apart_strokes_are_those_of_the_anchor(pan: Any):

@@ -8,6 +8,7 @@ the frame before.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from arbstyle.errors import ArbstyleError
 from arbstyle.images.arrays import LUMA
 from arbstyle.video.cuts import CutDetector
-from arbstyle.video.flow import Motion, View, largest_channel
+from arbstyle.video.flow import Motion, View, doubled, largest_channel
 from arbstyle.video.library import load_cv2
 
 DEFAULT_STABILITY = 0.8
@@ -46,7 +47,7 @@ OTHER_PAINT = 0.15
 """Difference from what was painted before, in [0,1], of a whole neighbourhood, at which half of it is carried
 on: strokes come out differently, but not whole areas, unless the film shows something else there."""
 
-MOST_CONTRAST = 1.25
+MOST_CONTRAST = 1.5
 """How much contrast is given back at most in one frame."""
 
 _LUMA = np.array(LUMA, np.float32)
@@ -70,6 +71,17 @@ class Anchor:
     place: np.ndarray
     pan: np.ndarray
     most: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """H×W×3 in [0,1], the painting of an anchor."""
+
+    painted: np.ndarray
+
+    @cached_property
+    def doubled(self) -> np.ndarray:
+        return doubled(self.painted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +141,7 @@ class Stabilizer:
     def reset(self) -> None:
         """Forget all frames."""
         self._seen: Look | None = None
-        self._shown: tuple[Look, np.ndarray, np.ndarray] | None = None  # and its anchor's painting
+        self._shown: tuple[Look, np.ndarray, Strokes] | None = None  # and its anchor's
         self._cuts = CutDetector()
 
     def look(self, frame: Tensor) -> Look:
@@ -167,24 +179,25 @@ class Stabilizer:
         Returns:
             1×3×H×W floats in [0,1].
         """
-        result = of_anchor = _array(painted)
+        result = _array(painted)
+        strokes = None
         if self._shown is not None and look.motion is not None and look.anchored is not None:
-            _, shown, of_anchor = self._shown
-            result = self._blended(result, (look.motion, shown), (look.anchored, of_anchor))
-        self._shown = look, result, result if look.is_anchor else of_anchor
+            _, shown, strokes = self._shown
+            result = self._blended(result, (look.motion, shown), (look.anchored, strokes))
+        self._shown = look, result, Strokes(result) if look.is_anchor or strokes is None else strokes
         return torch.from_numpy(result).permute(2, 0, 1)[None].clamp(0, 1)
 
     def _blended(
-        self, painted: np.ndarray, last: tuple[Motion, np.ndarray], anchored: tuple[Motion, np.ndarray]
+        self, painted: np.ndarray, last: tuple[Motion, np.ndarray], anchored: tuple[Motion, Strokes]
     ) -> np.ndarray:
         """A painting with what the last frame and the anchor have of it; each with the motion from there."""
         motion, shown = last
-        far, of_anchor = anchored
+        far, strokes = anchored
         before = motion.warp(shown)
         before -= painted  # in place where it can be: frames are large
         change, trust = before, motion.trust * _same_area(before)
         if far is not motion:
-            change = far.warp(of_anchor)
+            change = far.warp(strokes.doubled, doubled=True)
             change -= painted
             found = far.trust * _same_area(change)
             trust = found + NOT_ANCHORED * trust * (1 - found)
@@ -206,11 +219,11 @@ class Stabilizer:
         """What the frames after the one that was steadied last depend on."""
         if self._shown is None:
             return {}
-        look, painted, of_anchor = self._shown
+        look, painted, strokes = self._shown
         kept = {"frame": look.frame, "painted": painted, "place": look.place}
         if not look.is_anchor:
             anchor = {name: getattr(look.anchor, name) for name in ("frame", "place", "pan")}
-            anchor |= {"painted": of_anchor, "most": np.array(look.anchor.most)}
+            anchor |= {"painted": strokes.painted, "most": np.array(look.anchor.most)}
             kept |= {f"anchor.{name}": value for name, value in anchor.items()}
         return {**{name: torch.from_numpy(value) for name, value in kept.items()}, **look.cuts}
 
@@ -222,13 +235,13 @@ class Stabilizer:
         self._cuts.restore(state)
         frame, painted, place = (state[name].numpy() for name in ("frame", "painted", "place"))
         view = View(frame)
-        anchor, of_anchor = Anchor(frame, view, place, np.zeros(2)), painted
+        anchor, strokes = Anchor(frame, view, place, np.zeros(2)), Strokes(painted)
         if "anchor.frame" in state:
             old, then, pan = (state[f"anchor.{name}"].numpy() for name in ("frame", "place", "pan"))
             anchor = Anchor(old, View(old), then, pan, float(state["anchor.most"]))
-            of_anchor = state["anchor.painted"].numpy()
+            strokes = Strokes(state["anchor.painted"].numpy())
         self._seen = Look(frame, view, None, None, place, anchor, self._cuts.state())
-        self._shown = self._seen, painted, of_anchor
+        self._shown = self._seen, painted, strokes
 
 
 def _same_area(change: np.ndarray) -> np.ndarray:
