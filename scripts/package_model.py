@@ -48,7 +48,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ASSETS = REPOSITORY / "arbstyle" / "assets"
 GALLERY = ASSETS / "gallery"
 CODE_RATE = 0.04
-CONTENT_WEIGHT = 2.0
+CONTENT_WEIGHT = 3.0
 """Above training's: fitted codes have style to spare, and people miss the subject first."""
 
 PHOTO_SIDE = 224

@@ -208,7 +208,11 @@ def test_a_pipe_is_no_config(words: list[str], tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in OLD_CONFIGS.glob("*.yaml")))
 def test_old_config_says_the_same_as_the_new_one(name: str, caplog: pytest.LogCaptureFixture):
-    old, new = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for folder in (OLD_CONFIGS, CONFIGS))
+    today, then = CONFIGS / f"{name}.yaml", OLD_CONFIGS / "renamed" / f"{name}.yaml"  # of a recipe given up
+    old, new = (
+        yaml.safe_load(path.read_text())
+        for path in (OLD_CONFIGS / f"{name}.yaml", then if then.exists() else today)
+    )
     if name == "johnson":  # mended since: the published weights are for filters as they are
         assert new["model"]["loss"].pop("normalize_filters") is False
     assert renamed_settings(old) == new

@@ -4,19 +4,63 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from arbstyle.networks import (
+    ArbitraryStyler,
+    FastTransformer,
+    PooledStatisticsEncoder,
+    load_styler,
+    save_styler,
+)
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
-def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    spec = importlib.util.spec_from_file_location("same_pictures", SCRIPTS / "same_pictures.py")
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_mean_of_models_is_that_of_their_weights(tmp_path: Path):
+    script = loaded("package_model")
+    sizes: dict[str, Any] = {"width": 8, "deep_width": 16, "blocks": 1, "deep_blocks": 1, "fine_width": 8}
+    files = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    stylers = []
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        stylers.append(ArbitraryStyler(PooledStatisticsEncoder((8, 16), 16, 12), FastTransformer(**sizes)))
+        save_styler(stylers[-1], file, {"name": "other"})
+    output = script.mean_of([(1.0, str(files[0])), (3.0, str(files[1]))], str(tmp_path / "mean.safetensors"))
+    mean, information = load_styler(output)
+    one, other = (styler.state_dict() for styler in stylers)
+    for name, value in mean.state_dict().items():
+        torch.testing.assert_close(value, 0.25 * one[name] + 0.75 * other[name], atol=2e-3, rtol=2e-3)
+    assert information == {"name": "arbstyle", "mean_of": [1.0, 3.0]}
+
+
+def test_models_that_are_built_otherwise_have_no_mean(tmp_path: Path):
+    script = loaded("package_model")
+    files = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    for width, file in zip((8, 12), files, strict=True):
+        transformer = FastTransformer(width, deep_width=16, blocks=1, deep_blocks=1, fine_width=8)
+        save_styler(ArbitraryStyler(PooledStatisticsEncoder((8, 16), 16, 12), transformer), file)
+    with pytest.raises(SystemExit, match="built alike"):
+        script.mean_of([(0.5, str(file)) for file in files], str(tmp_path / "mean.safetensors"))
+    assert not (tmp_path / "mean.safetensors").exists()
+
+
+def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    script = loaded("same_pictures")
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
     moved = picture.copy()
     moved[0, 1, 2, 3] = np.nextafter(moved[0, 1, 2, 3], np.float32(2))
