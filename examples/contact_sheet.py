@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--model", help="another model file than the one in the package")
     args = parser.parse_args()
     sheet = contact_sheet(Stylizer.from_pretrained(args.model), args.size)
-    write_image(sheet, args.output, quality=85)
+    write_image(sheet, args.output, quality=70)
     if args.preview:
         write_image(resize(sheet, (sheet.shape[2] // 3, sheet.shape[3] // 3)), args.preview, quality=85)
 

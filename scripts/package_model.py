@@ -18,7 +18,7 @@ a minute or two a work):
 
 To make the model itself a weighted mean of models that share a past (docs/training-log.md, 22):
 
-    python scripts/package_model.py mean 0.5=one.safetensors 0.5=other.safetensors
+    python scripts/package_model.py mean 0.5=one.safetensors 0.5=other.safetensors --stem-noise 0.5
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ def main() -> None:
     refine.add_argument("--names", nargs="+", help="works (default: all)")
     mean = actions.add_parser("mean", help="make the model a weighted mean of others")
     mean.add_argument("models", nargs="+", metavar="WEIGHT=FILE", type=weighted)
+    mean.add_argument("--stem-noise", type=float, default=1.0, help="share of it to keep (default: all)")
     mean.add_argument("-o", "--output", default=str(ASSETS / "arbstyle.safetensors"))
     arguments = parser.parse_args()
     if arguments.action == "mean":
-        print(mean_of(arguments.models, arguments.output))
+        print(mean_of(arguments.models, arguments.output, arguments.stem_noise))
         return
     stylizer = Stylizer.from_pretrained(ASSETS / "arbstyle.safetensors", "cpu", "fp32")
     if arguments.action == "add":
@@ -106,8 +107,11 @@ def weighted(text: str) -> tuple[float, str]:
     return float(weight), file
 
 
-def mean_of(models: Sequence[tuple[float, str]], output: str) -> Path:
-    """A model whose every weight is the mean of those of the models, which must be built alike."""
+def mean_of(models: Sequence[tuple[float, str]], output: str, stem_noise: float = 1.0) -> Path:
+    """A model whose every weight is the mean of those of the models, which must be built alike.
+
+    Of the noise that is added after the stem a share may be kept: the losses like more of it than people do.
+    """
     (_, first), *_ = models
     loaded = [(weight, load_styler(file)[0]) for weight, file in models]
     styler, information = load_styler(first)
@@ -121,9 +125,11 @@ def mean_of(models: Sequence[tuple[float, str]], output: str) -> Path:
         for name, value in styler.state_dict().items()
     }
     styler.load_state_dict(state)
-    return save_styler(
-        styler, output, {**information, "name": "arbstyle", "mean_of": [weight for weight, _ in models]}
-    )
+    if stem_noise != 1:
+        for numbers in (styler.head.weight.T, styler.head.bias[None]):
+            styler.transformer.stem_noise.take(numbers.detach()).mul_(stem_noise)
+    made = {"name": "arbstyle", "mean_of": [weight for weight, _ in models], "stem_noise": stem_noise}
+    return save_styler(styler, output, {**information, **made})
 
 
 def add_work(stylizer: Stylizer, name: str, picture: str, facts: dict[str, str]) -> Path:

@@ -53,10 +53,10 @@ def test_flat_areas_have_no_grid(stylizer: Stylizer, style: str):
 @pytest.mark.parametrize(
     ("photo", "style", "style_loss", "content_loss"),
     [
-        ("photo-cat", "painting-desert", 0.511, 2.191),
-        ("photo-pagoda", "painting-storm", 0.216, 2.006),
-        ("photo-coffee", "painting-venice", 0.314, 3.185),
-        ("photo-astronaut", "drawing-oz", 0.894, 3.747),
+        ("photo-cat", "painting-desert", 0.486, 2.071),
+        ("photo-pagoda", "painting-storm", 0.201, 1.926),
+        ("photo-coffee", "painting-venice", 0.269, 3.233),
+        ("photo-astronaut", "drawing-oz", 0.783, 3.341),
     ],
 )
 def test_losses_are_those_it_was_packaged_with(
@@ -70,6 +70,20 @@ def test_losses_are_those_it_was_packaged_with(
     terms = loss(stylizer.stylize(content, painting, style_size=192), loss.targets(content, painting))
     assert float(terms.style) < 1.05 * style_loss
     assert float(terms.content) < 1.05 * content_loss
+
+
+def test_no_halo_around_a_red_disc_on_white(stylizer: Stylizer):
+    """The mean level 12 to 32 pixels outside the disc, above that of the ground; the model before: 26."""
+    rows, columns = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    outside = torch.hypot(rows - 127.5, columns - 127.5) - 48
+    photo = torch.where(outside < 0, torch.tensor([0.78, 0.08, 0.08]).view(1, 3, 1, 1), torch.ones(()))
+    near, ground = (outside > 12) & (outside < 32), (outside > 48) & (outside < 76)
+    levels = [
+        float(grey[near].mean() - grey[ground].mean()) * 255
+        for style in ("painting-night", "painting-storm", "painting-letter", "drawing-oz")
+        for grey in [stylizer.stylize(photo, picture(style, 256)).mean(dim=(0, 1))]
+    ]
+    assert sum(levels) / len(levels) < 15
 
 
 @pytest.mark.parametrize("style", STYLES)
