@@ -123,6 +123,20 @@ def test_sheets(words: list[str], width: int, height: int, tmp_path: Path, monke
         assert sheet.getextrema() != ((255, 255),) * 3, "pictures, not only paper"
 
 
+def test_hard_pairs_stand_in_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program, examples = REPOSITORY / "benchmarks" / "hard_pairs.py", str(REPOSITORY / "examples")
+    monkeypatch.syspath_prepend(str(program.parent))
+    pairs = ["--pairs", "photo-cat/painting-night", "photo-flower/drawing-oz", "--size", "32", "--steps", "0"]
+    folders = ["--content", examples, "--style", examples, "--folder", str(tmp_path / "painted")]
+    output = ["--earlier", str(MODEL), "-o", str(tmp_path / "sheet.png")]
+    monkeypatch.setattr(sys, "argv", [str(program), *pairs, *folders, *output])
+    runpy.run_path(str(program), run_name="__main__")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (5 * 32, 2 * 32), "photo, style, earlier, ours, ours with wide strokes"
+    painted = {path.parent.name for path in (tmp_path / "painted").rglob("photo-cat__painting-night.png")}
+    assert painted == {"earlier", "ours", "stroke-2"}
+
+
 def test_doors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Without a network: the door leads to this environment."""
     program = REPOSITORY / "benchmarks" / "doors.py"
