@@ -53,7 +53,8 @@ def test_share_of_the_stem_noise_is_kept_and_all_else_stays(tmp_path: Path):
     transformer = FastTransformer(8, deep_width=16, blocks=1, deep_blocks=1, fine_width=8, noise=True)
     styler = ArbitraryStyler(PooledStatisticsEncoder((8, 16), 16, 12), transformer)
     with torch.no_grad():
-        styler.head.bias.normal_()
+        for numbers in styler.head.parameters():
+            numbers.normal_()
     save_styler(styler, tmp_path / "loud.safetensors")
     one = [(1.0, str(tmp_path / "loud.safetensors"))]
     quiet, _ = load_styler(script.mean_of(one, str(tmp_path / "quiet.safetensors"), stem_noise=0.5))
