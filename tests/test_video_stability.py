@@ -237,6 +237,22 @@ def test_pale_features_that_move_are_not_smeared():
     assert wrong[40:48, 56:64].mean() < 0.13  # where it is, borders included
 
 
+def test_what_comes_into_view_in_the_same_colour_is_not_trusted():
+    def pale(seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(size=(240, 320)).astype(np.float32)
+        smooth = cv2.GaussianBlur(noise, (0, 0), 4)
+        return np.repeat((0.8 + 0.015 * smooth / smooth.std())[..., None], 3, axis=2)
+
+    before, cloud = pale(0), pale(1)
+    now = before.copy()
+    before[60:180, 100:220] = now[60:180, 110:230] = cloud[60:180, 100:220]
+    trust = Motion(View(now), View(before)).trust
+    gap, moved, still = trust[70:170, 100:110], trust[80:160, 130:200], trust[:, :60]
+    assert gap.mean() < 0.4
+    assert moved.mean() > 0.9
+    assert still.mean() > 0.9
+
+
 def test_no_ghost_where_something_was(foreground: Any):
     """Where the still background is uncovered, it looks as painted, not as what covered it."""
     painted = [frame.copy() for frame in foreground.frames]

@@ -34,6 +34,10 @@ RETURN_TOLERANCE = 1.0
 LANCZOS = 5
 """Pixels to either side that a value between pixels is made of."""
 
+STRETCHED = 0.6
+"""Stretch or shear, in pixels a pixel, at which a place is trusted by half. Beside what moved something
+comes into view; where it has the same colours, nothing else tells."""
+
 
 class View:
     """A frame as motion is found in it: small, in colour and grey.
@@ -110,15 +114,15 @@ class Motion:
             np.copyto(misfit, its_misfit, where=better)
             sure |= better
         self.pan: np.ndarray = (usual if moves else still) * _scale(flow, now.size)
-        self.places, self.trust = _enlarged(best, _trust(misfit - _noise(change), sure), now.size)
+        trust = _trust(misfit - _noise(change), sure) * _unstretched(best)
+        self.places, self.trust = _enlarged(best, trust, now.size)
 
     def warp(self, picture: np.ndarray, *, doubled: bool = False) -> np.ndarray:
-        """A picture H×W×C of the frame before, as it would lie now.
+        """A picture H×W×C of the earlier frame, as it would lie now.
 
         Args:
             picture: H×W×C, or what :func:`doubled` made of it.
-            doubled: whether it did. Then fine strokes keep their contrast, which a cubic kernel takes from
-                them between pixels.
+            doubled: the picture comes from :func:`doubled`. The cubic kernel then keeps fine strokes.
         """
         cv2 = load_cv2()
         places = 2 * self.places if doubled else self.places
@@ -126,7 +130,7 @@ class Motion:
 
 
 def doubled(picture: np.ndarray) -> np.ndarray:
-    """2H×2W×C of H×W×C, with values between the pixels by Lanczos' kernel; pixel (x, y) lies at (2x, 2y)."""
+    """2H×2W×3 of H×W×3, with values between the pixels by Lanczos' kernel; pixel (x, y) lies at (2x, 2y)."""
     cv2 = load_cv2()
     height, width, channels = picture.shape
     between = np.arange(-LANCZOS, LANCZOS) + 0.5
@@ -204,6 +208,14 @@ def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
     trust = np.exp2(-((np.maximum(misfit, 0) / COLOR_TOLERANCE) ** 2)).astype(np.float32) * sure
     # Beside what is not to be trusted motion is wrong, too; and a soft border is not seen.
     return cv2.blur(cv2.erode(trust, np.ones((3, 3), np.uint8)), (3, 3))
+
+
+def _unstretched(flow: np.ndarray) -> np.ndarray:
+    """h×w in [0,1]: less where neighbours came from places farther apart, or nearer, than they are."""
+    cv2 = load_cv2()
+    right, down = (cv2.Sobel(flow, -1, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    stretch = cv2.blur((right**2 + down**2).sum(axis=2), (3, 3))
+    return np.exp2(-stretch / STRETCHED**2)
 
 
 def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ SEGMENT_FRAMES = 96
 LONGEST_RECORD = 1 << 28
 """Characters; a frame takes some twenty."""
 
-_VERSION = 3
+_VERSION = 4
 _RECORD = "job.json"
 _OURS = re.compile(r"\.lock|job\.json(\.tmp)?|(\d{5,}|trial)\.(segment|tmp|state\.safetensors)|\.arbstyle-.*")
 """Names of the files of unfinished work."""

@@ -93,7 +93,7 @@ class Look:
         view: as motion is found in it.
         motion: from the frame before; ``None`` where a shot begins.
         anchored: from the anchor that was; ``None`` where a shot begins.
-        place: x and y in pixels of where the camera has gone since then.
+        place: x and y in pixels of where the camera has gone since the shot began.
         anchor: what the next frame is compared with; maybe this one.
         cuts: state of the :class:`CutDetector`.
     """
@@ -141,7 +141,7 @@ class Stabilizer:
     def reset(self) -> None:
         """Forget all frames."""
         self._seen: Look | None = None
-        self._shown: tuple[Look, np.ndarray, Strokes] | None = None  # and its anchor's
+        self._shown: tuple[Look, np.ndarray, Strokes] | None = None  # shown, and the anchor's
         self._cuts = CutDetector()
 
     def look(self, frame: Tensor) -> Look:
@@ -261,7 +261,7 @@ def _local_mean(change: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
-    """The blend with no less contrast than the painting has around the same place.
+    """The blend with as much contrast as the painting has around the same place, gained by at most 1.5.
 
     Strokes that do not move with the film wear each other away in a mean.
     """
