@@ -4,7 +4,8 @@ python benchmarks/hard_pairs.py --content PHOTOS --style PAINTINGS --earlier MOD
 
 PHOTOS and PAINTINGS are folders of the StyleID evaluation, 00 to 19 and 00 to 39. From left to right: photo,
 style, an earlier model (if one is named), this one, this one with --stroke 2, MicroAST (if a clone is named,
-see peers.py), and Gatys' optimisation. Pictures that are in --folder already are not painted again.
+see peers.py), and Gatys' optimisation. Pictures in --folder are used again, by whatever settings they were
+painted: name a new folder for others.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--earlier", help="another model file")
     parser.add_argument("--microast", type=Path, help="a copy of its repository")
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="PHOTO/STYLE")
-    parser.add_argument("--size", type=int, default=320, help="longer side of the photos in pixels")
+    parser.add_argument("--size", type=int, default=320, help="shorter side of the photos in pixels")
     parser.add_argument("--steps", type=int, default=300, help="evaluations of the optimisation; 0: none")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/hard-pairs"))
     parser.add_argument("-o", "--output", required=True)
@@ -68,10 +69,7 @@ def painters(args: argparse.Namespace) -> dict[str, Painter]:
     if args.microast:
         found["microast"] = by_microast(args.microast, size)
     if args.steps:
-        how = ["--steps", str(args.steps), "--size", str(size)]
-        found["optimised"] = lambda photo, style, output: arbstyle(
-            ["optimize", str(photo), "--style", str(style), "-o", str(output), *how]
-        )
+        found["optimised"] = by_optimisation(args.steps, size)
     return found
 
 
@@ -80,6 +78,16 @@ def by_model(model: str | None, size: int, **how: int) -> Painter:
         stylizer = Stylizer.from_pretrained(model)
         painted = stylizer.stylize(read_image(photo, size=size), read_image(style, size=size), **how)
         write_image(painted, output)
+
+    return paint
+
+
+def by_optimisation(steps: int, size: int) -> Painter:
+    def paint(photo: Path, style: Path, output: Path) -> None:
+        longer = max(read_image(photo, size=size).shape[2:])
+        how = ["--style", str(style), "--steps", str(steps), "--size", str(longer)]
+        if arbstyle(["optimize", str(photo), *how, "-o", str(output)]):
+            raise SystemExit(2)
 
     return paint
 

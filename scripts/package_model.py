@@ -4,15 +4,15 @@
 
 writes the ONNX graphs beside the model, which take their weights from its file; the codes of the gallery's
 styles, from the pictures in their files; and a sheet of them for the documents. Run it whenever
-arbstyle/assets/arbstyle.safetensors has changed; tests fail until then.
+arbstyle/assets/arbstyle.safetensors has changed; tests fail until then. Then run `refine` again, which it undoes.
 
 To put another work in the public domain into the gallery:
 
     python scripts/package_model.py add woodcut picture.jpg --artist "Katsushika Hokusai" \\
         --title "Fine Wind, Clear Morning" --year "about 1831" --technique "woodblock print"
 
-To improve what the model knows of the gallery's works, by the loss that trained it (needs VGG-19, and takes
-a minute or two a work):
+To improve what the model knows of the gallery's works, by the style and content loss of
+configs/campaign.yaml (needs VGG-19, and takes half a minute to two minutes a work):
 
     python scripts/package_model.py refine --photos PHOTOS
 
@@ -49,11 +49,11 @@ ASSETS = REPOSITORY / "arbstyle" / "assets"
 GALLERY = ASSETS / "gallery"
 CODE_RATE = 0.04
 CONTENT_WEIGHT = 3.0
-"""Above training's: fitted codes have style to spare, and people miss the subject first."""
+"""Above training's: fitted codes have style to spare, and the subject is missed first."""
 
 PHOTO_SIDE = 224
 WORTH = 0.9
-"""Style loss that a refined code must get below, of that at the start; for less, colours were lost."""
+"""A refined code is kept if its style loss falls below this share of the first; less cost colours."""
 
 SIDES = 288, 400
 """Height and width that a picture of the gallery is reduced to fit into, either way round."""
@@ -71,13 +71,17 @@ def main() -> None:
         add.add_argument(f"--{fact}", required=True)
     refine = actions.add_parser("refine", help="improve the codes of the gallery by training's loss")
     refine.add_argument("--photos", required=True, help="folder of photos; 24 drawn from it take turns")
-    refine.add_argument("--steps", type=int, default=96)
+    refine.add_argument(
+        "--steps", type=int, default=96, help="48 at least: the first and last 24 are compared"
+    )
     refine.add_argument("--names", nargs="+", help="works (default: all)")
     mean = actions.add_parser("mean", help="make the model a weighted mean of others")
     mean.add_argument("models", nargs="+", metavar="WEIGHT=FILE", type=weighted)
     mean.add_argument("--stem-noise", type=float, default=1.0, help="share of it to keep (default: all)")
     mean.add_argument("-o", "--output", default=str(ASSETS / "arbstyle.safetensors"))
     arguments = parser.parse_args()
+    if arguments.action == "refine" and arguments.steps < 48:
+        parser.error(f"expected --steps of 48 or more, got {arguments.steps}")
     if arguments.action == "mean":
         print(mean_of(arguments.models, arguments.output, arguments.stem_noise))
         return
@@ -110,16 +114,16 @@ def weighted(text: str) -> tuple[float, str]:
 def mean_of(models: Sequence[tuple[float, str]], output: str, stem_noise: float = 1.0) -> Path:
     """A model whose every weight is the mean of those of the models, which must be built alike.
 
-    Of the noise that is added after the stem a share may be kept: the losses like more of it than people do.
+    Of the noise that is added after the stem a share may be kept: the losses like more of it than eyes do.
     """
     (_, first), *_ = models
-    loaded = [(weight, load_styler(file)[0]) for weight, file in models]
+    loaded = [(weight, *load_styler(file)) for weight, file in models]
     styler, information = load_styler(first)
-    for _, other in loaded:
+    for _, other, _ in loaded:
         if describe_styler(other) != describe_styler(styler):
             raise SystemExit("expected models that are built alike, with the same sizes, got others")
-    whole = sum(weight for weight, _ in loaded)
-    states = [(weight / whole, other.state_dict()) for weight, other in loaded]
+    whole = sum(weight for weight, _, _ in loaded)
+    states = [(weight / whole, other.state_dict()) for weight, other, _ in loaded]
     state = {
         name: sum(weight * each[name] for weight, each in states) if value.is_floating_point() else value
         for name, value in styler.state_dict().items()
@@ -128,7 +132,8 @@ def mean_of(models: Sequence[tuple[float, str]], output: str, stem_noise: float 
     if stem_noise != 1:
         for numbers in (styler.head.weight.T, styler.head.bias[None]):
             styler.transformer.stem_noise.take(numbers.detach()).mul_(stem_noise)
-    made = {"name": "arbstyle", "mean_of": [weight for weight, _ in models], "stem_noise": stem_noise}
+    parents = [{"weight": weight, "information": known} for weight, _, known in loaded]
+    made = {"name": "arbstyle", "mean_of": parents, "stem_noise": stem_noise}
     return save_styler(styler, output, {**information, **made})
 
 

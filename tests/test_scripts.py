@@ -45,7 +45,8 @@ def test_mean_of_models_is_that_of_their_weights(tmp_path: Path):
     one, other = (styler.state_dict() for styler in stylers)
     for name, value in mean.state_dict().items():
         torch.testing.assert_close(value, 0.25 * one[name] + 0.75 * other[name], atol=2e-3, rtol=2e-3)
-    assert information == {"name": "arbstyle", "mean_of": [1.0, 3.0], "stem_noise": 1.0}
+    parents = [{"weight": weight, "information": {"name": "other"}} for weight in (1.0, 3.0)]
+    assert information == {"name": "arbstyle", "mean_of": parents, "stem_noise": 1.0}
 
 
 def test_share_of_the_stem_noise_is_kept_and_all_else_stays(tmp_path: Path):
