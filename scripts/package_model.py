@@ -4,7 +4,7 @@
 
 writes the ONNX graphs beside the model, which take their weights from its file; the codes of the gallery's
 styles, from the pictures in their files; and a sheet of them for the documents. Run it whenever
-arbstyle/assets/arbstyle.safetensors has changed; tests fail until then. Run `refine` after it: it undoes that.
+arbstyle/assets/arbstyle.safetensors has changed; tests fail until then. It undoes `refine`: run that again.
 
 To put another work in the public domain into the gallery:
 
