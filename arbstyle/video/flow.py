@@ -213,9 +213,12 @@ def _trust(misfit: np.ndarray, sure: np.ndarray) -> np.ndarray:
 def _unstretched(flow: np.ndarray) -> np.ndarray:
     """h×w in [0,1]: less where neighbours came from places farther apart, or nearer, than they are."""
     cv2 = load_cv2()
-    right, down = (cv2.Sobel(flow, -1, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    stretch = cv2.blur((right**2 + down**2).sum(axis=2), (3, 3))
-    return np.exp2(-stretch / STRETCHED**2)
+    squares = [
+        cv2.Sobel(part, -1, *along, scale=1 / 8) ** 2
+        for part in cv2.split(flow)
+        for along in ((1, 0), (0, 1))
+    ]
+    return np.exp2(cv2.blur(sum(squares), (3, 3)) * (-1 / STRETCHED**2))
 
 
 def _enlarged(flow: np.ndarray, trust: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
