@@ -137,11 +137,11 @@ def doubled(picture: np.ndarray) -> np.ndarray:
     kernel = np.sinc(between) * np.sinc(between / LANCZOS)
     kernel, itself, at = kernel / kernel.sum(), np.ones(1), LANCZOS - 1
     border = {"borderType": cv2.BORDER_REPLICATE}
-    result = np.empty((2 * height, 2 * width, channels), picture.dtype)
-    result[::2, ::2] = picture
-    result[::2, 1::2] = cv2.sepFilter2D(picture, -1, kernel, itself, anchor=(at, 0), **border)
-    result[1::2] = cv2.sepFilter2D(result[::2], -1, itself, kernel, anchor=(0, at), **border)
-    return result
+    right = cv2.sepFilter2D(picture, -1, kernel, itself, anchor=(at, 0), **border)
+    # As channels or rows side by side: to write every other value takes several times as long.
+    rows = cv2.merge((picture, right)).reshape(height, -1)
+    below = cv2.sepFilter2D(rows, -1, itself, kernel, anchor=(0, at), **border)
+    return np.stack((rows, below), axis=1).reshape(2 * height, 2 * width, channels)
 
 
 def largest_channel(picture: np.ndarray) -> np.ndarray:

@@ -202,12 +202,12 @@ class Stabilizer:
             found = far.trust * _same_area(change)
             trust = found + NOT_ANCHORED * trust * (1 - found)
             change -= before
-            change *= found[..., None]
+            _multiply(change, found)
             change += before
         share = self.carried * trust
         blend = _local_mean(LIGHT_CARRIED * before - change, share)
         blend += change
-        blend *= share[..., None]
+        _multiply(blend, share)
         blend += painted
         return _with_contrast_of(painted, blend)
 
@@ -255,9 +255,10 @@ def _local_mean(change: np.ndarray, share: np.ndarray) -> np.ndarray:
     """H×W×3: mean of the change where it is carried, over a fourth of the short side."""
     cv2 = load_cv2()
     side = max(NEIGHBOURHOOD, min(change.shape[:2]) // 4)
-    mean, weight = (cv2.blur(each, (side, side)) for each in (share[..., None] * change, share))
-    mean /= (weight + _FLAT)[..., None]
-    return mean
+    shared = cv2.multiply(change, cv2.merge((share, share, share)))
+    mean, weight = (cv2.blur(each, (side, side)) for each in (shared, share))
+    weight += _FLAT
+    return cv2.divide(mean, cv2.merge((weight, weight, weight)), dst=mean)
 
 
 def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
@@ -268,7 +269,16 @@ def _with_contrast_of(painted: np.ndarray, blend: np.ndarray) -> np.ndarray:
     cv2 = load_cv2()
     mean = cv2.blur(blend, (STROKE, STROKE))
     gain = np.clip(_contrast(painted) / _contrast(blend), 1, MOST_CONTRAST)
-    return np.clip(mean + gain[..., None] * (blend - mean), 0, 1)
+    detail = cv2.subtract(blend, mean)
+    _multiply(detail, gain)
+    detail += mean
+    return np.clip(detail, 0, 1, out=detail)
+
+
+def _multiply(picture: np.ndarray, by: np.ndarray) -> None:
+    """Multiply H×W×3 by H×W in place; NumPy takes five times as long."""
+    cv2 = load_cv2()
+    cv2.multiply(picture, cv2.merge((by, by, by)), dst=picture)
 
 
 def _contrast(picture: np.ndarray) -> np.ndarray:
