@@ -46,11 +46,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", required=True)
     args = parser.parse_args()
     photos, styles = ({path.stem: path for path in find_images(each)} for each in (args.content, args.style))
+    methods = painters(args)
     rows = []
     for names in (pair.split("/") for pair in args.pairs):
         pair = photos[names[0]], styles[names[1]]
         cells = [read_image(each, size=args.size) for each in pair]
-        for method, paint in painters(args).items():
+        for method, paint in methods.items():
             output = args.folder / method / f"{'__'.join(names)}.png"
             if not output.exists():
                 output.parent.mkdir(parents=True, exist_ok=True)
@@ -74,8 +75,9 @@ def painters(args: argparse.Namespace) -> dict[str, Painter]:
 
 
 def by_model(model: str | None, size: int, **how: int) -> Painter:
+    stylizer = Stylizer.from_pretrained(model)
+
     def paint(photo: Path, style: Path, output: Path) -> None:
-        stylizer = Stylizer.from_pretrained(model)
         painted = stylizer.stylize(read_image(photo, size=size), read_image(style, size=size), **how)
         write_image(painted, output)
 
@@ -93,9 +95,11 @@ def by_optimisation(steps: int, size: int) -> Painter:
 
 
 def by_microast(clone: Path, size: int) -> Painter:
+    painter = microast(clone)
+
     def paint(photo: Path, style: Path, output: Path) -> None:
         with torch.inference_mode():
-            painted = microast(clone)(read_image(photo, size=size), read_image(style, size=size))
+            painted = painter(read_image(photo, size=size), read_image(style, size=size))
         write_image(painted, output)
 
     return paint
