@@ -87,7 +87,7 @@ def by_model(model: str | None, size: int, **how: int) -> Painter:
 def by_optimisation(steps: int, size: int) -> Painter:
     def paint(photo: Path, style: Path, output: Path) -> None:
         longer = max(read_image(photo, size=size).shape[2:])
-        how = ["--style", str(style), "--steps", str(steps), "--size", str(longer)]
+        how = ["--style", str(style), "--steps", str(steps), "--size", str(longer), "--precision", "auto"]
         if arbstyle(["optimize", str(photo), *how, "-o", str(output)]):
             raise SystemExit(2)
 

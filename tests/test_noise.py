@@ -18,7 +18,7 @@ from arbstyle.networks import (
     save_styler,
 )
 from arbstyle.networks.growing import graft
-from arbstyle.networks.noise import NoiseGate, noise_maps, position_noise
+from arbstyle.networks.noise import NoiseGate, grey_of, noise_maps, position_noise
 
 
 def murmur(x: int) -> int:
@@ -96,7 +96,7 @@ def test_amplitudes_are_the_styles_and_bounded():
 def test_gate_closes_where_the_photo_has_contrast():
     photo = torch.full((1, 3, 16, 32), 0.5)
     photo[..., 16::2] = 1.0
-    gate = NoiseGate(maps=2, stride=4)(photo)
+    gate = NoiseGate(maps=2, stride=4)(grey_of(photo))
     assert gate.shape == (1, 2, 4, 8)
     assert (gate[..., :4] > 0.85).all()
     assert (gate[..., 4:] < 0.3).all()

@@ -104,6 +104,12 @@ def _linear_weights(length: int, count: int, period: int, start: int) -> Tensor:
     return weights / weights.norm(dim=1, keepdim=True)
 
 
+def grey_of(content: Tensor) -> Tensor:
+    """Means of the pixels' three values, N×1×H×W in float32, of photos N×3×H×W."""
+    # Plane by plane: a mean over pixels' three values in a row takes five times as long.
+    return content.float().contiguous().mean(dim=1, keepdim=True)
+
+
 class NoiseGate(nn.Module):
     """How much noise a place of the photo takes: less where there is something to see.
 
@@ -121,10 +127,8 @@ class NoiseGate(nn.Module):
         self.slope: nn.Parameter = nn.Parameter(torch.full((maps,), -0.7))
         self.offset: nn.Parameter = nn.Parameter(torch.full((maps,), -3.2))
 
-    def forward(self, content: Tensor) -> Tensor:
-        """Gates in [0,1], N×maps×h×w, of photos N×3×H×W in [0,1]."""
-        # Plane by plane: a mean over pixels' three values in a row takes five times as long.
-        grey = content.float().contiguous().mean(dim=1, keepdim=True)
+    def forward(self, grey: Tensor) -> Tensor:
+        """Gates in [0,1], N×maps×h×w, of photos' greys N×1×H×W in [0,1]."""
         mean, square = (F.avg_pool2d(x, self.stride) for x in (grey, grey * grey))
         contrast = ((square - mean * mean).clamp(min=0) + 1e-4).log()
         slope, offset = self.slope[:, None, None], self.offset[:, None, None]
@@ -169,10 +173,14 @@ class ConditionalNoise(ConditionalSite):
             parameters.parameters_of(self, x) if isinstance(parameters, NormRule) else self.own(parameters, x)
         )
         amplitudes = (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
-        if amplitudes.shape[3:] == (1, 1):
-            weights = amplitudes[..., 0, 0].transpose(1, 2)[:, None]
-            rows = noise.permute(0, 2, 3, 1).to(amplitudes.dtype) @ weights
-            added = rows.permute(0, 3, 1, 2)  # channel by channel, as the features are
-        else:
-            added = (noise[:, None] * amplitudes).sum(dim=2)
-        return x + added.to(x.dtype)
+        if amplitudes.shape[3:] != (1, 1):
+            return x + (noise[:, None] * amplitudes).sum(dim=2).to(x.dtype)
+        weights = amplitudes[..., 0, 0].transpose(1, 2)
+        if len(noise) == len(weights) == len(x) == 1 and not torch.is_grad_enabled():
+            # Features are added to in rows as they lie in memory, without a map of what is added.
+            rows = x.permute(0, 2, 3, 1).flatten(1, 2)[0]
+            maps = noise.permute(0, 2, 3, 1).flatten(1, 2)[0]
+            added = torch.addmm(rows, maps.to(x.dtype), weights[0].to(x.dtype))
+            return added.view(1, *x.shape[2:], -1).permute(0, 3, 1, 2)
+        rows = noise.permute(0, 2, 3, 1).to(amplitudes.dtype) @ weights[:, None]
+        return x + rows.permute(0, 3, 1, 2).to(x.dtype)  # channel by channel, as the features are

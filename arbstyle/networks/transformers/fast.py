@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arbstyle.networks.described import check_widths
-from arbstyle.networks.noise import ConditionalNoise, NoiseGate
+from arbstyle.networks.noise import ConditionalNoise, NoiseGate, grey_of
 from arbstyle.networks.norm import NormRule
 from arbstyle.networks.transformers.base import TransformerNetwork
 from arbstyle.networks.transformers.layers import (
     StyledConv,
     StyledResidual,
     SubPixelConv,
+    UnshuffledConv,
     reflection_conv,
-    zero_conv,
+    start_at_zero,
 )
 
 # White maps make grain and the edges of strokes, coarse ones what is wider than a stroke, such as clouds.
@@ -61,7 +62,7 @@ class FastTransformer(TransformerNetwork):
     ) -> None:
         super().__init__()
         check_widths(width=width, deep_width=deep_width, fine_width=fine_width)
-        self.stem: StyledConv = StyledConv(3 * 4 * 4, width, eps=norm_floor)
+        self.stem: StyledConv = StyledConv(3, width, unshuffle=4, eps=norm_floor)
         self.before: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         self.down: StyledConv = StyledConv(width, deep_width, stride=2)
         self.deep: nn.ModuleList = nn.ModuleList(StyledResidual(deep_width) for _ in range(deep_blocks))
@@ -70,7 +71,7 @@ class FastTransformer(TransformerNetwork):
         self.after: nn.ModuleList = nn.ModuleList(StyledResidual(width) for _ in range(blocks))
         # The norm of `fine` takes out any constant, so a bias would never do anything.
         self.to_fine: SubPixelConv = SubPixelConv(width, fine_width, bias=False)
-        self.detail: nn.Conv2d = zero_conv(3 * 2 * 2, fine_width)
+        self.detail: nn.Conv2d = start_at_zero(UnshuffledConv(3, fine_width, 2))
         self.fine: StyledConv = StyledConv(fine_width, fine_width)
         self.to_picture: SubPixelConv = SubPixelConv(fine_width, 3)
         if noise:
@@ -86,7 +87,7 @@ class FastTransformer(TransformerNetwork):
     def repaint(self, content: Tensor, parameters: Tensor | NormRule, noise: Sequence[Tensor] = ()) -> Tensor:
         gated = self._gated_noise(content, noise)
         centred = content - 0.5
-        x = self.stem(F.pixel_unshuffle(centred, 4), parameters)
+        x = self.stem(centred, parameters)
         if gated:
             x = self.stem_noise(x, gated[0], parameters)
         for block in self.before:
@@ -102,7 +103,7 @@ class FastTransformer(TransformerNetwork):
             x = self.merge_noise(x, gated[0], parameters)
         for block in self.after:
             x = block(x, parameters)
-        x = F.pixel_shuffle(self.to_fine(x), 2) + self.detail(F.pixel_unshuffle(centred, 2))
+        x = F.pixel_shuffle(self.to_fine(x), 2) + self.detail(centred)
         x = self.fine(x, parameters)
         return torch.sigmoid(F.pixel_shuffle(self.to_picture(x), 2).float())
 
@@ -110,4 +111,5 @@ class FastTransformer(TransformerNetwork):
         if not self.noise_inputs:
             return []
         maps = noise or self.make_noise(*content.shape[2:])
-        return [gate(content) * each.to(content.device) for gate, each in zip(self.gates, maps, strict=True)]
+        grey = grey_of(content)
+        return [gate(grey) * each.to(content.device) for gate, each in zip(self.gates, maps, strict=True)]
