@@ -30,7 +30,7 @@ from arbstyle.networks import (
     blend,
     interpolate,
 )
-from arbstyle.networks.transformers.layers import SubPixelConv
+from arbstyle.networks.transformers.layers import SubPixelConv, UnshuffledConv
 from arbstyle.perception import FrozenNetwork, channel_moments
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
@@ -316,6 +316,19 @@ def test_sub_pixels_agree_at_the_start():
     shuffled = F.pixel_shuffle(conv(normal(1, 6, 9, 8)), 2)
     plain = F.interpolate(shuffled[..., ::2, ::2], scale_factor=2, mode="nearest")
     torch.testing.assert_close(shuffled, plain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "number"), [(2, 1), (4, 1), (4, 3)])
+def test_unshuffled_conv_is_an_unshuffle_and_a_convolution(factor: int, number: int):
+    conv = UnshuffledConv(3, 5, factor).double()
+    picture = torch.rand(number, 3, 6 * factor, 4 * factor, dtype=torch.double)
+    blocks = F.pad(F.pixel_unshuffle(picture, factor), (1, 1, 1, 1), mode="reflect")
+    expected = F.conv2d(blocks, conv.weight)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                found = conv(picture.contiguous(memory_format=layout))
+            torch.testing.assert_close(found, expected)
 
 
 def some_sub_pixel_conv(factor: int = 2) -> SubPixelConv:

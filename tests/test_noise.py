@@ -74,7 +74,7 @@ class Everywhere(NormRule):
         self.parameters = parameters
 
     def apply(self, site: ConditionalInstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        raise AssertionError("a site of noise does not normalise")
 
     def parameters_of(self, site: ConditionalSite, x: torch.Tensor) -> torch.Tensor:
         return site.take(self.parameters)[:, :, None, None].expand(-1, -1, *x.shape[2:])
@@ -91,6 +91,20 @@ def test_amplitudes_are_the_styles_and_bounded():
     torch.testing.assert_close(added[0, 2], 2 * noise[0, 0])
     everywhere = site(torch.zeros(1, 3, 5, 6), noise, Everywhere(amplitudes[None]))
     torch.testing.assert_close(everywhere, added)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.05)])
+def test_noise_is_the_same_with_and_without_gradients_in_both_layouts(dtype: torch.dtype, tolerance: float):
+    site = ConditionalNoise(channels=5, maps=3)
+    x, noise = torch.randn(1, 5, 6, 4).to(dtype), torch.randn(1, 3, 6, 4)
+    parameters = torch.randn(1, site.num_style_parameters)
+    expected = x + torch.einsum("kc,khw->chw", 2 * torch.tanh(parameters / 2).view(5, 3).T, noise[0])
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                found = site(x.contiguous(memory_format=layout), noise, parameters)
+            assert found.dtype == dtype
+            torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=tolerance)
 
 
 def test_gate_closes_where_the_photo_has_contrast():

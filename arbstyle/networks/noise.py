@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arbstyle.networks.norm import ConditionalSite, NormRule
+from arbstyle.networks.norm import ConditionalSite, NormRule, lies_in_rows
 
 _MASK = 0xFFFFFFFF
 
@@ -176,11 +176,11 @@ class ConditionalNoise(ConditionalSite):
         if amplitudes.shape[3:] != (1, 1):
             return x + (noise[:, None] * amplitudes).sum(dim=2).to(x.dtype)
         weights = amplitudes[..., 0, 0].transpose(1, 2)
-        if len(noise) == len(weights) == len(x) == 1 and not torch.is_grad_enabled():
-            # Features are added to in rows as they lie in memory, without a map of what is added.
-            rows = x.permute(0, 2, 3, 1).flatten(1, 2)[0]
-            maps = noise.permute(0, 2, 3, 1).flatten(1, 2)[0]
-            added = torch.addmm(rows, maps.to(x.dtype), weights[0].to(x.dtype))
-            return added.view(1, *x.shape[2:], -1).permute(0, 3, 1, 2)
-        rows = noise.permute(0, 2, 3, 1).to(amplitudes.dtype) @ weights[:, None]
-        return x + rows.permute(0, 3, 1, 2).to(x.dtype)  # channel by channel, as the features are
+        maps = noise.permute(0, 2, 3, 1)
+        if len(noise) == len(weights) == len(x) == 1 and lies_in_rows(x):
+            # Sum and product at once: what is added never takes memory of its own.
+            positions, added_to = maps.flatten(0, 2).to(x.dtype), x.permute(0, 2, 3, 1)
+            total = torch.addmm(added_to.flatten(0, 2), positions, weights[0].to(x.dtype))
+            return total.view_as(added_to).permute(0, 3, 1, 2)
+        added = maps.to(amplitudes.dtype) @ weights[:, None]
+        return x + added.permute(0, 3, 1, 2).to(x.dtype)  # channel by channel, as the features are

@@ -12,6 +12,19 @@ FLAT = 1e-3
 """A channel is flat where its variance is below this part of a norm's eps: the norm makes it 3 % at most."""
 
 
+def lies_in_rows(features: Tensor) -> bool:
+    """Whether all channels of a position lie together in a CPU's memory, for work that needs no gradient.
+
+    There are faster ways then; graphs that are traced keep to the plain ones.
+    """
+    return (
+        features.device.type == "cpu"
+        and features.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
+
+
 class NormRule(ABC):
     """What sites do instead of normalising by the picture at hand, such as by statistics found before.
 

@@ -215,7 +215,7 @@ def network_input(photo: Tensor, network: nn.Module) -> Tensor:
     picture = photo.to(weights.device)
     picture = picture.float().div_(255) if photo.dtype == torch.uint8 else picture
     layout = torch.channels_last if weights.device.type == "cpu" else torch.contiguous_format
-    return picture.to(weights.dtype, memory_format=layout)
+    return picture.to(weights.dtype).contiguous(memory_format=layout)
 
 
 def _correction(site: ConditionalInstanceNorm2d, sample: Moments, whole: Moments) -> tuple[Tensor, Tensor]:

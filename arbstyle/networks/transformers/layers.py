@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arbstyle.networks.norm import ConditionalInstanceNorm2d
+from arbstyle.networks.norm import ConditionalInstanceNorm2d, lies_in_rows
 
 
 class StyledConv(nn.Module):
@@ -14,9 +14,9 @@ class StyledConv(nn.Module):
 
     Args:
         inputs, outputs, kernel, stride: of the convolution.
-        unshuffle: side of the blocks of pixels that become one position each, before the convolution.
         relu: whether one follows.
         eps: of the norm.
+        unshuffle: above 1, the convolution is an :class:`UnshuffledConv` of this factor.
     """
 
     def __init__(
@@ -25,9 +25,9 @@ class StyledConv(nn.Module):
         outputs: int,
         kernel: int = 3,
         stride: int = 1,
-        unshuffle: int = 1,
         relu: bool = True,
         eps: float = 1e-5,
+        unshuffle: int = 1,
     ) -> None:
         super().__init__()
         # The norm that follows takes out any constant, so a bias would never do anything.
@@ -57,7 +57,7 @@ class StyledResidual(nn.Module):
 
 
 class UnshuffledConv(nn.Conv2d):
-    """3×3 convolution behind a pixel unshuffle, with its weights.
+    """Pixel unshuffle and 3×3 convolution in one, which on a CPU is faster than one after the other.
 
     Args:
         inputs: channels C of the picture.
@@ -71,10 +71,10 @@ class UnshuffledConv(nn.Conv2d):
 
     def forward(self, picture: Tensor) -> Tensor:
         """N×C×H×W to N×outputs×H/factor×W/factor."""
-        in_rows = picture.is_contiguous(memory_format=torch.channels_last) and picture.device.type == "cpu"
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not in_rows:
+        if not lies_in_rows(picture):
             return super().forward(F.pixel_unshuffle(picture, self.factor))
-        # Each row of a block is one piece of memory here: copied as such it takes a fifth of the time.
+        # Each row of a block is one piece of memory, and quick to copy as such. A block's values then have an
+        # order of their own, and the weights are put into it.
         n, channels, height, width = picture.shape
         side = self.factor
         rows = picture.permute(0, 2, 3, 1).view(n, height // side, side, width // side, side * channels)
