@@ -28,6 +28,8 @@ MAX_JSON = 1 << 20
 MAX_DEPTH = 16
 """Lists and objects in one another."""
 FLOATS = ("F16", "BF16", "F32", "F64")
+SCALES = ":scales"
+"""Added to the name of a packed weight: the scales of its rows. No part of a network can have such a name."""
 LARGEST_WEIGHT = 65504.0
 """Of a network: what half precision holds, in which models are kept."""
 LARGEST_OF_A_STYLE = 10_000.0

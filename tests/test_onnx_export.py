@@ -19,7 +19,9 @@ from arbstyle.networks import (
     FastTransformer,
     JohnsonTransformer,
     NormalizationNetwork,
+    PooledStatisticsEncoder,
     StyleBank,
+    load_styler,
     save_styler,
 )
 from arbstyle.networks.style_encoders.bank import StyleTable
@@ -191,6 +193,27 @@ def test_another_architecture(tmp_path: Path):
     painted = paint(tmp_path / "out", photo, torch.from_numpy(parameters))
     wanted = Stylizer.from_pretrained(model, "cpu", "fp32").stylize(photo, style, style_size=65)
     assert np.abs(painted - wanted.numpy()).max() < 1 / 255
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_graphs_that_take_their_weights_from_the_model_s_file(packed: bool, tmp_path: Path):
+    torch.manual_seed(0)
+    styler = ArbitraryStyler(PooledStatisticsEncoder((16, 48), 64, 32), FastTransformer(16, 48, 1, 1, 8))
+    model = save_styler(styler, tmp_path / "model.safetensors", packed=packed)
+    alone, beside = tmp_path / "alone", tmp_path
+    styler, _ = load_styler(model)
+    export_onnx(styler, alone)
+    export_onnx(styler, beside, weights=model)
+    for name in ("style", "painter"):
+        assert (beside / f"{name}.onnx").stat().st_size < (alone / f"{name}.onnx").stat().st_size / 2
+    photo, style = torch.rand(1, 3, 45, 38), torch.rand(1, 3, 70, 65)
+    painted = []
+    for folder in (alone, beside):
+        _, parameters = session(folder / "style.onnx").run(None, {"style": style.numpy()})
+        painted.append(paint(folder, photo, torch.from_numpy(parameters)))
+    np.testing.assert_array_equal(painted[0], painted[1])
+    wanted = Stylizer.from_pretrained(model, "cpu", "fp32").stylize(photo, style, style_size=65)
+    assert np.abs(painted[1] - wanted.numpy()).max() < 1 / 255
 
 
 def test_only_what_half_precision_holds_is_halved():

@@ -164,6 +164,61 @@ def test_weights_are_stored_in_half_precision(tmp_path: Path):
     assert {value.dtype for value in state.values()} == {torch.float16}
 
 
+def middling() -> ArbitraryStyler:
+    """Large enough for some weights to be packed."""
+    torch.manual_seed(0)
+    return ArbitraryStyler(PooledStatisticsEncoder((32, 96), 192, code_size=128), small_fast())
+
+
+def test_packed_weights_take_half_the_room_and_are_off_by_half_a_step(tmp_path: Path):
+    styler = middling()
+    halves = save_styler(styler, tmp_path / "halves.safetensors")
+    packed = save_styler(styler, tmp_path / "packed.safetensors", packed=True)
+    assert packed.stat().st_size < 0.65 * halves.stat().st_size
+    stored, wanted = load_file(packed), load_file(halves)
+    loaded, _ = load_styler(packed)
+    for name, value in loaded.state_dict().items():
+        if stored[name].dtype != torch.int8:
+            assert torch.equal(value, wanted[name].float())
+            continue
+        rows, own = wanted[name].float().flatten(1), value.flatten(1)
+        step = rows.abs().amax(dim=1, keepdim=True) / 127
+        assert ((own - rows).abs() <= 0.5 * step + 2**-10 * rows.abs()).all()
+        assert torch.equal(value, value.half().float())  # exact in half precision, for other runtimes
+    assert torch.int8 in {each.dtype for each in stored.values()}
+
+
+def test_rows_of_zeros_are_packed(tmp_path: Path):
+    styler = middling()
+    with torch.no_grad():
+        styler.head.get_parameter("weight")[3].zero_()
+    loaded, _ = load_styler(save_styler(styler, tmp_path / "packed.safetensors", packed=True))
+    assert not loaded.head.get_parameter("weight")[3].any()
+
+
+@pytest.mark.parametrize("change", ["missing", "short", "not finite", "whole numbers", "vector"])
+def test_packed_weights_whose_scales_do_not_fit_are_refused(change: str, tmp_path: Path):
+    path = save_styler(middling(), tmp_path / "packed.safetensors", packed=True)
+    tensors, about = load_file(path), header(path)
+    name = next(each for each, value in tensors.items() if value.dtype == torch.int8)
+    scales = f"{name}:scales"
+    if change == "missing":
+        del tensors[scales]
+    elif change == "short":
+        tensors[scales] = tensors[scales][:-1].clone()
+    elif change == "not finite":
+        tensors[scales][0] = float("nan")
+    elif change == "whole numbers":
+        tensors[scales] = tensors[scales].to(torch.int32)
+    else:
+        tensors[name] = tensors[name].flatten()
+    save_file(tensors, path, about)
+    with pytest.raises(ArbstyleError) as refusal:
+        load_styler(path)
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 def test_no_path_of_the_machine_that_trained_is_in_the_file(tmp_path: Path):
     styler = seeded("adain")
     for part in (styler.style_encoder, styler.transformer):

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.networks.outline import check_architecture, check_shapes, shapes_only
+from arbstyle.networks.packing import pack, read_weight, strange_weight, weight_shapes
 from arbstyle.networks.state import load_own_state, own_state, retired_weights
 from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.base import TransformerNetwork
 from arbstyle.stored import (
-    FLOATS,
     LARGEST_WEIGHT,
     StoredTensors,
     are_within,
@@ -72,23 +72,29 @@ def build_styler(
 
 
 def save_styler(
-    styler: ArbitraryStyler, path: str | Path, information: Mapping[str, Any] | None = None
+    styler: ArbitraryStyler,
+    path: str | Path,
+    information: Mapping[str, Any] | None = None,
+    *,
+    packed: bool = False,
 ) -> Path:
     """Write a styler as a safetensors file that says how to build it again.
 
-    Weights are stored in half precision. The metadata holds ``format``, ``architecture`` (classes
+    Weights are stored in half precision, or packed. The metadata holds ``format``, ``architecture`` (classes
     and hyper-parameters) and ``information`` (free, such as version, data and recipe), as JSON.
 
     Args:
         styler: the networks; frozen parts are not written.
         path: a ``.safetensors`` file.
         information: anything JSON can hold.
+        packed: store large weights as whole numbers of eight bits with a scale a row: half the size, and
+            pictures that hardly differ.
 
     Raises:
         ArbstyleError: weights that are not finite, also in half precision; a place that can't be written.
     """
     state = own_state(styler) | styler.retired_weights
-    return save_state(state, describe_styler(styler), path, information)
+    return save_state(state, describe_styler(styler), path, information, packed=packed)
 
 
 def save_state(
@@ -96,6 +102,8 @@ def save_state(
     architecture: Mapping[str, Any],
     path: str | Path,
     information: Mapping[str, Any] | None = None,
+    *,
+    packed: bool = False,
 ) -> Path:
     """:func:`save_styler` for a styler that need not be built: its own state and its description."""
     path = Path(path)
@@ -104,12 +112,12 @@ def save_state(
         "architecture": json.dumps(dict(architecture)),
         "information": json.dumps(dict(information or {})),
     }
-    stored = {
+    halves = {
         key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
         for key, value in state.items()
     }
-    _check_finite(stored, path)
-    write_tensors(path, stored, metadata)
+    _check_finite(halves, path)
+    write_tensors(path, pack(halves) if packed else halves, metadata)
     return path
 
 
@@ -151,7 +159,7 @@ def _described(file: StoredTensors, path: Path, remedy: str) -> tuple[dict[str, 
     try:
         information = read_json_object(file.metadata["information"])
         architecture = read_json_object(file.metadata["architecture"])
-        check_architecture(architecture, file.shapes)
+        check_architecture(architecture, weight_shapes(file))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_buildable(path, error) from error
     return information, architecture
@@ -164,18 +172,18 @@ def _load(
     weights: str | Path | None,
     trust_code: bool,
 ) -> ArbitraryStyler:
-    strange = next((name for name, dtype in file.dtypes.items() if dtype not in FLOATS), None)
+    strange = strange_weight(file)
     if strange is not None:
         raise ArbstyleError(f"expected numbers with a point in {path}, but '{strange}' has other ones")
     try:
         with torch.random.fork_rng(devices=[]):  # building draws random numbers
-            _check_fit(architecture, file.shapes)
+            _check_fit(architecture, weight_shapes(file))
         styler = build_styler(architecture, weights, trust_code=trust_code)
     except ArbstyleError:
         raise
     except Exception as error:  # a stranger's description can make a constructor fail in any way
         raise _not_buildable(path, error) from error
-    state = {name: file.read(name).float() for name in file.shapes}
+    state = {name: read_weight(file, name) for name in weight_shapes(file)}
     _check_finite(state, path)
     load_own_state(styler, state)
     styler.retired_weights = {name: state[name] for name in retired_weights(styler) if name in state}
