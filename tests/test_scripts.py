@@ -76,6 +76,39 @@ def test_models_that_are_built_otherwise_have_no_mean(tmp_path: Path):
     assert not (tmp_path / "mean.safetensors").exists()
 
 
+def test_a_grown_encoder_begins_with_the_old_one_and_learns_its_codes(monkeypatch: pytest.MonkeyPatch):
+    script = loaded("grow_encoder")
+    monkeypatch.setattr(script, "RIDGE", 1e-3)  # few examples
+    torch.manual_seed(0)
+    old = PooledStatisticsEncoder((4, 8, 8, 8), 16, 12)
+    styler = ArbitraryStyler(old, FastTransformer(8, 16, 1, 1, 8)).eval()
+    # Pictures of one colour with some grain each.
+    noise = torch.randn(600, 3, 32, 32) * torch.rand(600, 1, 1, 1) * 40
+    crops = (255 * torch.rand(600, 3, 1, 1) + noise).clamp(0, 255).byte()
+    encoder = script.begun_from(old, 64, 12)
+    convolutions = [layer for layer in old.stages.modules() if isinstance(layer, torch.nn.Conv2d)]
+    for place, convolution in zip((0, 1, 3, 6), convolutions, strict=True):
+        assert torch.equal(encoder.layers[place].weight, convolution.weight)
+    features = torch.rand(1, 8, 9, 9)
+    between = torch.relu(encoder.layers[2](features))
+    assert (between - features).square().mean() < 0.1 * features.square().mean(), "hardly changes anything"
+    encoder.prepare([script.as_pictures(crops)])
+    script.fit_codes(encoder, styler, crops, 100)
+    held_out = script.as_pictures(crops[:100])
+    wanted, found = old(held_out), encoder(held_out)
+    spread = (wanted - wanted.mean(dim=0)).square().sum()
+    assert (found - wanted).square().sum() < 0.1 * spread
+
+
+def test_ridge_finds_a_linear_map(monkeypatch: pytest.MonkeyPatch):
+    script = loaded("grow_encoder")
+    monkeypatch.setattr(script, "RIDGE", 1e-6)
+    inputs, layer = torch.randn(50, 7), torch.nn.Linear(7, 3)
+    weight, bias = script.ridge(inputs, layer(inputs).detach())
+    torch.testing.assert_close(weight, layer.weight.detach(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(bias, layer.bias.detach(), atol=1e-4, rtol=1e-4)
+
+
 def test_same_pictures_sees_one_value_in_the_last_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     script = loaded("same_pictures")
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
