@@ -57,13 +57,14 @@ model:
     init_args: {widths: [4, 8], hidden: 16, code_size: 8}
   transformer:
     class_path: arbstyle.networks.FastTransformer
-    init_args: {width: 8, deep_width: 8, blocks: 1, deep_blocks: 1, fine_width: 4}
+    init_args: {width: 8, deep_width: 8, blocks: 1, deep_blocks: 1, fine_width: 4, noise: true}
   loss:
     style_layers: {relu1_1: 1.0, relu2_1: 0.5}
     content_layers: {relu2_1: 1.0}
     style_weight: 2.0
     identity_weight: 1.0
     evenness_weight: 3.0
+    noise_weight: 7.0
     vgg_weights: random
     normalize_filters: false
   optimization: {optimizer: muon, learning_rate: 0.01, average_decay: 0.9}
@@ -213,6 +214,7 @@ def test_curves_are_complete(whole: Path):
     other = {
         "identity",
         "unevenness",
+        "noise",
         "gradient_norm",
         "learning_rate",
         "images_per_second",
@@ -233,7 +235,9 @@ def test_weighted_terms_add_up_to_the_loss(whole: Path):
             at["weighted/style/relu1_1"] + at["weighted/style/relu2_1"], rel=1e-5
         )
         assert at["unevenness"] > 0
-        weighted = at["content"] + at["style"] + at["tv"] + at["identity"] + 3 * at["unevenness"]
+        assert at["noise"] > 0
+        weighted = at["content"] + at["style"] + at["tv"] + at["identity"]
+        weighted += 3 * at["unevenness"] + 7 * at["noise"]
         assert at["total"] == pytest.approx(weighted, rel=1e-5)
 
 
@@ -977,6 +981,18 @@ def test_moments_error_is_the_style_loss_of_what_was_predicted():
     targets = module.loss.targets(None, pictures)
     found = module.moments_head.error(encoder.describe(pictures), targets)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_power_of_noise_is_the_mean_square_of_its_amplitudes():
+    settings = LossSettings(vgg_weights="random", noise_weight=1)
+    encoder = MomentsEncoder(widths=(4,), depths=(1,), hidden=8, code_size=8)
+    module = StyleTransferTraining(encoder, FastTransformer(8, 8, 1, 1, 4, noise=True), settings)
+    head = module.styler.head
+    with torch.no_grad():
+        head.get_parameter("weight").zero_()
+        head.get_parameter("bias").fill_(0.5)
+    power = module.objective.noise_power(module.styler, torch.rand(3, 8)).detach()
+    assert float(power) == pytest.approx((2 * math.tanh(0.25)) ** 2)
 
 
 def test_a_small_tolerance_of_evenness_leaves_what_is_nearly_alike_free():

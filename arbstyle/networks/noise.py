@@ -157,6 +157,14 @@ class ConditionalNoise(ConditionalSite):
     def neutral(self) -> Tensor:
         return torch.zeros(self.num_style_parameters, device="cpu")
 
+    def amplitudes(self, parameters: Tensor) -> Tensor:
+        """How much of each map goes into each channel, N×C×K, by the style parameters of all sites, N×P."""
+        return self._within_limit(self.take(parameters))
+
+    def _within_limit(self, own: Tensor) -> Tensor:
+        """N×C×K… from N×CK…."""
+        return (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
+
     def forward(self, x: Tensor, noise: Tensor, parameters: Tensor | NormRule) -> Tensor:
         """Add noise.
 
@@ -172,7 +180,7 @@ class ConditionalNoise(ConditionalSite):
         own = (
             parameters.parameters_of(self, x) if isinstance(parameters, NormRule) else self.own(parameters, x)
         )
-        amplitudes = (self.limit * torch.tanh(own / self.limit)).unflatten(1, (self.channels, self.maps))
+        amplitudes = self._within_limit(own)
         if amplitudes.shape[3:] != (1, 1):
             return x + (noise[:, None] * amplitudes).sum(dim=2).to(x.dtype)
         weights = amplitudes[..., 0, 0].transpose(1, 2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arbstyle.devices import available_bytes
+from arbstyle.networks.noise import ConditionalNoise
 from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
@@ -132,6 +133,14 @@ class Objective:
         if not self.settings.evenness_weight:
             return photos.new_zeros(())
         return unevenness(painted, photos, tolerance=self.settings.evenness_tolerance)
+
+    def noise_power(self, styler: ArbitraryStyler, code: Tensor) -> Tensor:
+        """Mean square of the amplitudes of noise; 0 where that has no weight, or there is no noise."""
+        sites = [site for site in styler.transformer.sites if isinstance(site, ConditionalNoise)]
+        if not self.settings.noise_weight or not sites:
+            return code.new_zeros(())
+        parameters = styler.parameters_of(code).float()
+        return torch.stack([site.amplitudes(parameters).square().mean() for site in sites]).mean()
 
     def moments_error(self, description: Tensor | None, targets: Targets) -> Tensor:
         """Error of the moments predicted from descriptions of styles; 0 without a head."""

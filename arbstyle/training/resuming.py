@@ -113,6 +113,7 @@ def information(
     identity_weight: float,
     evenness_weight: float,
     evenness_tolerance: float,
+    noise_weight: float,
 ) -> dict[str, Any]:
     """What a model file should say of its making: versions, data, steps and settings."""
     styles = getattr(data, "style_names", []) if styler.style_encoder.takes_index else []
@@ -132,6 +133,7 @@ def information(
             "identity_weight": identity_weight,
             "evenness_weight": evenness_weight,
             "evenness_tolerance": evenness_tolerance,
+            "noise_weight": noise_weight,
             "statistic": loss.style_statistic,
             "style_bound": loss.style_bound,
         },
