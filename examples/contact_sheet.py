@@ -1,6 +1,6 @@
-"""Paint every example photo in eight styles of the gallery: the contact sheet of the README and of docs/.
+"""Paint every example photo in eight styles of the gallery: the contact sheet of the README.
 
-python examples/contact_sheet.py -o docs/contact-sheet.jpg --preview docs/contact-sheet-small.jpg
+python examples/contact_sheet.py -o contact-sheet.jpg --preview docs/contact-sheet-small.jpg
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def contact_sheet(stylizer: Stylizer, size: int) -> torch.Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="contact-sheet.jpg", help="the full-size sheet")
-    parser.add_argument("--preview", help="a second, smaller sheet")
+    parser.add_argument("--preview", help="the README's, a third of the size")
     parser.add_argument("--size", type=int, default=384, help="side of each picture in pixels")
     parser.add_argument("--model", help="another model file than the one in the package")
     args = parser.parse_args()

@@ -2,7 +2,8 @@
 
     python scripts/grow_encoder.py --style PAINTINGS --minutes 40 -o grown.safetensors
     arbstyle train fit --config configs/default.yaml --config configs/campaign.yaml \\
-        --model.start.model grown.safetensors …
+        --model.start.model grown.safetensors --model.style_encoder MomentsEncoder \
+        --model.style_encoder.hidden 384 --model.optimization.optimizer muon --model.loss.noise_weight 80 …
 
 The new encoder, a MomentsEncoder, begins with the convolutions of the PooledStatisticsEncoder and learns
 to tell the moments of VGG's features of crops of paintings, in a hundredth of the time of painting. Then

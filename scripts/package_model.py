@@ -18,7 +18,7 @@ configs/campaign.yaml (needs VGG-19, and takes half a minute to two minutes a wo
 
 To make the model itself a weighted mean of models that share a past (docs/training-log.md, 22):
 
-    python scripts/package_model.py mean 0.5=one.safetensors 0.5=other.safetensors --stem-noise 0.5
+    python scripts/package_model.py mean 0.5=one.safetensors 0.5=other.safetensors --stem-noise 0.1
 """
 
 from __future__ import annotations
@@ -78,12 +78,13 @@ def main() -> None:
     mean = actions.add_parser("mean", help="make the model a weighted mean of others")
     mean.add_argument("models", nargs="+", metavar="WEIGHT=FILE", type=weighted)
     mean.add_argument("--stem-noise", type=float, default=1.0, help="share of it to keep (default: all)")
+    mean.add_argument("--other-noise", type=float, default=1.0, help="share of the other noise")
     mean.add_argument("-o", "--output", default=str(ASSETS / "arbstyle.safetensors"))
     arguments = parser.parse_args()
     if arguments.action == "refine" and arguments.steps < 48:
         parser.error(f"expected --steps of 48 or more, got {arguments.steps}")
     if arguments.action == "mean":
-        print(mean_of(arguments.models, arguments.output, arguments.stem_noise))
+        print(mean_of(arguments.models, arguments.output, arguments.stem_noise, arguments.other_noise))
         return
     stylizer = Stylizer.from_pretrained(ASSETS / "arbstyle.safetensors", "cpu", "fp32")
     if arguments.action == "add":
@@ -111,10 +112,13 @@ def weighted(text: str) -> tuple[float, str]:
     return float(weight), file
 
 
-def mean_of(models: Sequence[tuple[float, str]], output: str, stem_noise: float = 1.0) -> Path:
+def mean_of(
+    models: Sequence[tuple[float, str]], output: str, stem_noise: float = 1.0, other_noise: float = 1.0
+) -> Path:
     """A model whose every weight is the mean of those of the models, which must be built alike.
 
-    Of the noise that is added after the stem a share may be kept: the losses like more of it than eyes do.
+    Of the noise that is added after the stem, and of that after the down-sampling and the merge, a share may
+    be kept: the losses like more of it than eyes do.
     """
     (_, first), *_ = models
     loaded = [(weight, *load_styler(file)) for weight, file in models]
@@ -129,12 +133,14 @@ def mean_of(models: Sequence[tuple[float, str]], output: str, stem_noise: float 
         for name, value in styler.state_dict().items()
     }
     styler.load_state_dict(state)
-    if stem_noise != 1:
-        for numbers in (styler.head.weight.T, styler.head.bias[None]):
-            styler.transformer.stem_noise.take(numbers.detach()).mul_(stem_noise)
+    kept = {"stem_noise": stem_noise, "deep_noise": other_noise, "merge_noise": other_noise}
+    for place, share in kept.items():
+        if share != 1:
+            for numbers in (styler.head.weight.T, styler.head.bias[None]):
+                getattr(styler.transformer, place).take(numbers.detach()).mul_(share)
     parents = [{"weight": weight, "information": known} for weight, _, known in loaded]
-    made = {"name": "arbstyle", "mean_of": parents, "stem_noise": stem_noise}
-    return save_styler(styler, output, {**information, **made})
+    made = {"name": "arbstyle", "mean_of": parents, "noise_kept": kept}
+    return save_styler(styler, output, {**information, **made}, packed=True)
 
 
 def add_work(stylizer: Stylizer, name: str, picture: str, facts: dict[str, str]) -> Path:

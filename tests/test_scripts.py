@@ -45,11 +45,12 @@ def test_mean_of_models_is_that_of_their_weights(tmp_path: Path):
     one, other = (styler.state_dict() for styler in stylers)
     for name, value in mean.state_dict().items():
         torch.testing.assert_close(value, 0.25 * one[name] + 0.75 * other[name], atol=2e-3, rtol=2e-3)
+    kept = dict.fromkeys(("stem_noise", "deep_noise", "merge_noise"), 1.0)
     parents = [{"weight": weight, "information": {"name": "other"}} for weight in (1.0, 3.0)]
-    assert information == {"name": "arbstyle", "mean_of": parents, "stem_noise": 1.0}
+    assert information == {"name": "arbstyle", "mean_of": parents, "noise_kept": kept}
 
 
-def test_share_of_the_stem_noise_is_kept_and_all_else_stays(tmp_path: Path):
+def test_shares_of_the_noise_are_kept_and_all_else_stays(tmp_path: Path):
     script = loaded("package_model")
     transformer = FastTransformer(8, deep_width=16, blocks=1, deep_blocks=1, fine_width=8, noise=True)
     styler = ArbitraryStyler(PooledStatisticsEncoder((8, 16), 16, 12), transformer)
@@ -58,10 +59,14 @@ def test_share_of_the_stem_noise_is_kept_and_all_else_stays(tmp_path: Path):
             numbers.normal_()
     save_styler(styler, tmp_path / "loud.safetensors")
     one = [(1.0, str(tmp_path / "loud.safetensors"))]
-    quiet, _ = load_styler(script.mean_of(one, str(tmp_path / "quiet.safetensors"), stem_noise=0.5))
+    quiet, _ = load_styler(
+        script.mean_of(one, str(tmp_path / "quiet.safetensors"), stem_noise=0.5, other_noise=0.25)
+    )
     code = torch.randn(1, 12)
     expected = styler.head(code).detach()
     transformer.stem_noise.take(expected).mul_(0.5)
+    for site in (transformer.deep_noise, transformer.merge_noise):
+        site.take(expected).mul_(0.25)
     torch.testing.assert_close(quiet.head(code), expected, atol=2e-3, rtol=2e-3)
 
 
