@@ -18,6 +18,7 @@ from arbstyle.perception import (
     gram_matrix,
     normalized_error,
     parse_layers,
+    stray_marks,
     total_variation,
     unevenness,
 )
@@ -147,6 +148,21 @@ def test_unevenness_of_a_batch_is_the_mean_of_its_pictures():
 def test_unevenness_has_the_right_gradient():
     photo, image = random_picture(1, 2, 3, 24, 32), random_picture(2, 2, 3, 24, 32).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: unevenness(x, photo), (image,))
+
+
+def test_marks_count_on_plain_ground_only():
+    """Scratches 4 pixels wide, 0.1 lighter, every 12 pixels."""
+    plain = torch.full((1, 3, 48, 48), 0.5, dtype=torch.float64)
+    scratched = plain + 0.1 * (torch.arange(48) % 12 < 4)
+    assert stray_marks(plain, plain) == 0
+    assert stray_marks(scratched, plain) > 1e-3
+    assert stray_marks(scratched, scratched) < 1e-6  # they are the photo's own
+    noise = 0.01 * (random_picture(1, 1, 3, 48, 48) - 0.5)
+    torch.testing.assert_close(
+        stray_marks(scratched, plain + noise), stray_marks(scratched, plain), rtol=0.1, atol=0
+    )
+    wide = plain + 0.001 * torch.arange(48)
+    assert stray_marks(wide, plain) < 1e-4  # a sky may change from side to side
 
 
 @pytest.mark.parametrize("statistic", ["gram", "moments", "both"])

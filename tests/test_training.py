@@ -64,6 +64,7 @@ model:
     style_weight: 2.0
     identity_weight: 1.0
     evenness_weight: 3.0
+    marks_weight: 5.0
     noise_weight: 7.0
     vgg_weights: random
     normalize_filters: false
@@ -214,6 +215,7 @@ def test_curves_are_complete(whole: Path):
     other = {
         "identity",
         "unevenness",
+        "marks",
         "noise",
         "gradient_norm",
         "learning_rate",
@@ -235,9 +237,10 @@ def test_weighted_terms_add_up_to_the_loss(whole: Path):
             at["weighted/style/relu1_1"] + at["weighted/style/relu2_1"], rel=1e-5
         )
         assert at["unevenness"] > 0
+        assert at["marks"] > 0
         assert at["noise"] > 0
         weighted = at["content"] + at["style"] + at["tv"] + at["identity"]
-        weighted += 3 * at["unevenness"] + 7 * at["noise"]
+        weighted += 3 * at["unevenness"] + 5 * at["marks"] + 7 * at["noise"]
         assert at["total"] == pytest.approx(weighted, rel=1e-5)
 
 

@@ -9,6 +9,7 @@ from arbstyle.perception.losses import (
     Targets,
     normalized_error,
     parse_layers,
+    stray_marks,
     total_variation,
     unevenness,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "parse_layers",
     "psnr",
     "ssim",
+    "stray_marks",
     "style_statistics",
     "total_variation",
     "unevenness",

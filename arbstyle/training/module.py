@@ -148,18 +148,21 @@ class StyleTransferTraining(pl.LightningModule):
         judged = self.objective.judge_painting(self.styler, code, batch, step)
         identity = self.objective.identity_error(self.styler, batch.content, step)
         uneven = self.objective.evenness_error(judged.painted, batch.content)
+        marks = self.objective.marks_error(judged.painted, batch.content)
         noise = self.objective.noise_power(self.styler, code)
         moments = self.objective.moments_error(description, judged.targets)
         if self._logs_this_step():
             self._log_terms("train", judged.terms)
             self.log("train/identity", identity)
             self.log("train/unevenness", uneven)
+            self.log("train/marks", marks)
             self.log("train/noise", noise)
             self.log("train/moments", moments)
         return (
             judged.terms.total
             + self.loss_settings.identity_weight * identity
             + self.loss_settings.evenness_weight * uneven
+            + self.loss_settings.marks_weight * marks
             + self.loss_settings.noise_weight * noise
             + self.loss_settings.moments_weight * moments
         )
@@ -284,6 +287,7 @@ class StyleTransferTraining(pl.LightningModule):
             identity_weight=self.loss_settings.identity_weight,
             evenness_weight=self.loss_settings.evenness_weight,
             evenness_tolerance=self.loss_settings.evenness_tolerance,
+            marks_weight=self.loss_settings.marks_weight,
             noise_weight=self.loss_settings.noise_weight,
         )
 

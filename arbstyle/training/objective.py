@@ -15,7 +15,7 @@ from arbstyle.networks.style_encoders.moments import MomentsEncoder
 from arbstyle.networks.styler import ArbitraryStyler
 from arbstyle.networks.transformers.adain import AdaINTransformer
 from arbstyle.networks.transformers.drafts import half_size, mix_draft
-from arbstyle.perception import LossTerms, PerceptualLoss, Targets, unevenness
+from arbstyle.perception import LossTerms, PerceptualLoss, Targets, stray_marks, unevenness
 from arbstyle.perception.cached_targets import CachedTargets
 from arbstyle.training.batches import StyleBatch
 from arbstyle.training.loss import MomentsHead
@@ -133,6 +133,12 @@ class Objective:
         if not self.settings.evenness_weight:
             return photos.new_zeros(())
         return unevenness(painted, photos, tolerance=self.settings.evenness_tolerance)
+
+    def marks_error(self, painted: Tensor, photos: Tensor) -> Tensor:
+        """See :func:`~arbstyle.perception.stray_marks`; 0 where that has no weight."""
+        if not self.settings.marks_weight:
+            return photos.new_zeros(())
+        return stray_marks(painted, photos)
 
     def noise_power(self, styler: ArbitraryStyler, code: Tensor) -> Tensor:
         """Mean square of the amplitudes of noise; 0 where that has no weight, or there is no noise."""

@@ -113,6 +113,7 @@ def information(
     identity_weight: float,
     evenness_weight: float,
     evenness_tolerance: float,
+    marks_weight: float,
     noise_weight: float,
 ) -> dict[str, Any]:
     """What a model file should say of its making: versions, data, steps and settings."""
@@ -133,6 +134,7 @@ def information(
             "identity_weight": identity_weight,
             "evenness_weight": evenness_weight,
             "evenness_tolerance": evenness_tolerance,
+            "marks_weight": marks_weight,
             "noise_weight": noise_weight,
             "statistic": loss.style_statistic,
             "style_bound": loss.style_bound,

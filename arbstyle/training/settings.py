@@ -45,6 +45,7 @@ class LossSettings:
         evenness_weight: weight of :func:`~arbstyle.perception.unevenness`, against blotches and halos.
         evenness_tolerance: distance in RGB at which two places of a photo are no longer alike; a small one
             leaves skies free and holds for graphics.
+        marks_weight: weight of :func:`~arbstyle.perception.stray_marks`, against scratches on plain ground.
         noise_weight: weight of the mean square of the noise's amplitudes, for transformers that paint from
             noise: losses like more of it than eyes do.
         moments_weight: weight of the error with which a linear layer predicts the style's moments from the
@@ -70,6 +71,7 @@ class LossSettings:
     identity_weight: float = 0.0
     evenness_weight: float = 0.0
     evenness_tolerance: float = 0.05
+    marks_weight: float = 0.0
     noise_weight: float = 0.0
     moments_weight: float = 0.0
     style_statistic: StyleStatistic = "moments"
@@ -85,7 +87,7 @@ class LossSettings:
     def __post_init__(self) -> None:
         weights = (
             *("content_layers", "style_layers", "content_weight", "style_weight", "tv_weight"),
-            *("identity_weight", "evenness_weight", "noise_weight", "moments_weight"),
+            *("identity_weight", "evenness_weight", "marks_weight", "noise_weight", "moments_weight"),
         )
         _check_numbers(self, dict.fromkeys(weights, math.inf))
         if not 0 < self.evenness_tolerance < math.inf:
