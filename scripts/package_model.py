@@ -42,15 +42,16 @@ from arbstyle.networks.model_file import describe_styler
 from arbstyle.onnx.export import export_onnx
 from arbstyle.painting.gallery import SUFFIX, gallery_files
 from arbstyle.painting.style_file import Style
-from arbstyle.perception import PerceptualEncoder, PerceptualLoss
+from arbstyle.perception import PerceptualEncoder, PerceptualLoss, stray_marks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ASSETS = REPOSITORY / "arbstyle" / "assets"
 GALLERY = ASSETS / "gallery"
 CODE_RATE = 0.04
-CONTENT_WEIGHT = 3.0
+CONTENT_WEIGHT = 4.0
 """Above training's: fitted codes have style to spare, and the subject is missed first."""
 
+MARKS_WEIGHT = 400.0
 PHOTO_SIDE = 224
 WORTH = 0.9
 """A refined code is kept if its style loss falls below this share of the first; less cost colours."""
@@ -181,7 +182,7 @@ def write_code(style: Style, code: Tensor, stylizer: Stylizer, path: Path) -> Pa
 
 
 def refine_gallery(stylizer: Stylizer, folder: str, steps: int, names: Iterable[str]) -> None:
-    """Descend the loss of configs/campaign.yaml, with more content, in each work's code; networks stay fixed.
+    """Descend the terms of configs/campaign.yaml with more content in each work's code; networks stay fixed.
 
     A code is 256 numbers, so what is learned on two dozen photos holds for others.
     """
@@ -222,7 +223,7 @@ def refined_code(
             painted = stylizer.styler.transformer(photo, stylizer.styler.head(code))
             terms = loss(painted, replace(goal, content=content))
         optimizer.zero_grad()
-        terms.total.backward()
+        (terms.total + MARKS_WEIGHT * stray_marks(painted, photo)).backward()
         optimizer.step()
         losses.append((terms.style.item(), terms.content.item()))
     return code.detach(), losses

@@ -32,7 +32,7 @@ def tiles(image: Tensor, side: int) -> Tensor:
 
 
 def test_its_file_is_small():
-    assert (REPOSITORY / "arbstyle" / "assets" / "arbstyle.safetensors").stat().st_size <= 12e6
+    assert (REPOSITORY / "arbstyle" / "assets" / "arbstyle.safetensors").stat().st_size <= 8e6
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -53,10 +53,10 @@ def test_flat_areas_have_no_grid(stylizer: Stylizer, style: str):
 @pytest.mark.parametrize(
     ("photo", "style", "style_loss", "content_loss"),
     [
-        ("photo-cat", "painting-desert", 0.486, 2.071),
-        ("photo-pagoda", "painting-storm", 0.201, 1.926),
-        ("photo-coffee", "painting-venice", 0.269, 3.233),
-        ("photo-astronaut", "drawing-oz", 0.783, 3.341),
+        ("photo-cat", "painting-desert", 0.474, 1.716),
+        ("photo-pagoda", "painting-storm", 0.253, 1.790),
+        ("photo-coffee", "painting-venice", 0.274, 3.235),
+        ("photo-astronaut", "drawing-oz", 0.864, 2.622),
     ],
 )
 def test_losses_are_those_it_was_packaged_with(
