@@ -130,7 +130,7 @@ def test_exported_files_need_no_other_and_say_what_they_are(exported: Path, styl
     assert json.loads(metadata["information"]) == stylizer.information
     numbers = sum(parameter.numel() for parameter in stylizer.styler.parameters())
     size = sum(path.stat().st_size for path in exported.iterdir())
-    assert size < 2.2 * numbers, "half precision, and no more"
+    assert size < 2.6 * numbers, "nearly all in half precision"
 
 
 def test_exported_graphs_are_valid_and_free_of_this_machine(exported: Path):

@@ -125,8 +125,11 @@ class StyleReader:
     def code_of(self, picture: Tensor) -> Tensor:
         """The encoder's code N×K of style pictures N×3×h×w."""
         reduced_precision = self.dtype != torch.float32
+        # One layout: convolutions round differently in another, and the same picture gives the same bits.
+        layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        picture = picture.to(self.device).contiguous(memory_format=layout)
         with torch.autocast(self.device.type, self.dtype, enabled=reduced_precision):
-            return self.styler.encode(picture.to(self.device)).float()
+            return self.styler.encode(picture).float()
 
     def checked(self, style: Style) -> Style:
         """The same style.
