@@ -29,6 +29,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -51,7 +52,6 @@ CODE_RATE = 0.04
 CONTENT_WEIGHT = 4.0
 """Above training's: fitted codes have style to spare, and the subject is missed first."""
 
-MARKS_WEIGHT = 400.0
 PHOTO_SIDE = 224
 WORTH = 0.9
 """A refined code is kept if its style loss falls below this share of the first; less cost colours."""
@@ -213,6 +213,7 @@ def refined_code(
     """The code after some steps of Adam, a photo each, and each step's style and content loss."""
     with bf16():
         goal = loss.targets(None, from_pil(style.thumbnail))
+    marks_weight = campaign_settings()["marks_weight"]
     code = seen_code(stylizer, style).clone().requires_grad_()
     optimizer = torch.optim.Adam([code], lr=CODE_RATE, betas=(0.9, 0.99))
     losses = []
@@ -223,14 +224,18 @@ def refined_code(
             painted = stylizer.styler.transformer(photo, stylizer.styler.head(code))
             terms = loss(painted, replace(goal, content=content))
         optimizer.zero_grad()
-        (terms.total + MARKS_WEIGHT * stray_marks(painted, photo)).backward()
+        (terms.total + marks_weight * stray_marks(painted, photo)).backward()
         optimizer.step()
         losses.append((terms.style.item(), terms.content.item()))
     return code.detach(), losses
 
 
+def campaign_settings() -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / "configs" / "campaign.yaml").read_text())["model"]["loss"]
+
+
 def campaign_loss() -> PerceptualLoss:
-    settings = yaml.safe_load((REPOSITORY / "configs" / "campaign.yaml").read_text())["model"]["loss"]
+    settings = campaign_settings()
     layers = settings["style_layers"]
     encoder = PerceptualEncoder("vgg19", (*layers, "relu4_1"))
     chosen = ("style_weight", "tv_weight", "style_statistic", "style_bound")

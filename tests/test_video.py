@@ -619,7 +619,7 @@ def test_a_film_is_painted_as_its_frames_are(stylizer: Stylizer, two_threads: No
     for one, other in zip(film, expected, strict=True):
         difference = (one.pixels.int() - other.int()).abs()
         assert difference.max() <= 2
-        assert difference.float().mean() < 0.2
+        assert difference.float().mean() < 0.1
 
 
 @pytest.fixture
