@@ -51,6 +51,11 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return _DTYPES[precision]
 
 
+def choose_layout(device: torch.device) -> torch.memory_format:
+    """The layout in which convolutions are fast there; in another they round differently."""
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
 def available_bytes(device: torch.device) -> int:
     """Memory to be had: free on the GPU, available to the process on Linux, elsewhere a cautious 4 GiB."""
     if device.type == "cuda":

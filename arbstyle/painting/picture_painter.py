@@ -9,7 +9,7 @@ import logging
 import torch
 from torch import Tensor
 
-from arbstyle.devices import available_bytes
+from arbstyle.devices import available_bytes, choose_layout
 from arbstyle.errors import ArbstyleError, is_out_of_memory
 from arbstyle.networks import TransformerNetwork
 from arbstyle.painting.task import Task
@@ -112,8 +112,7 @@ def _converted(
     transformer: TransformerNetwork, device: torch.device, dtype: torch.dtype
 ) -> TransformerNetwork:
     """The transformer in the format it computes in; the styler keeps its own in float32."""
-    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-    painter = copy.deepcopy(transformer).to(device, dtype).to(memory_format=layout)
+    painter = copy.deepcopy(transformer).to(device, dtype).to(memory_format=choose_layout(device))
     return painter.requires_grad_(False)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arbstyle.devices import choose_layout
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import (
     PictureLike,
@@ -125,9 +126,8 @@ class StyleReader:
     def code_of(self, picture: Tensor) -> Tensor:
         """The encoder's code N×K of style pictures N×3×h×w."""
         reduced_precision = self.dtype != torch.float32
-        # One layout: convolutions round differently in another, and the same picture gives the same bits.
-        layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        picture = picture.to(self.device).contiguous(memory_format=layout)
+        # One layout, so that the same picture gives the same bits.
+        picture = picture.to(self.device).contiguous(memory_format=choose_layout(self.device))
         with torch.autocast(self.device.type, self.dtype, enabled=reduced_precision):
             return self.styler.encode(picture).float()
 

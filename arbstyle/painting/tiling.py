@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arbstyle.devices import choose_layout
 from arbstyle.errors import ArbstyleError
 from arbstyle.networks import ConditionalInstanceNorm2d, NormRule, TransformerNetwork
 from arbstyle.painting.box import Box
@@ -214,8 +215,7 @@ def network_input(photo: Tensor, network: nn.Module) -> Tensor:
     weights = next(p for p in network.parameters() if p.is_floating_point())
     picture = photo.to(weights.device)
     picture = picture.float().div_(255) if photo.dtype == torch.uint8 else picture
-    layout = torch.channels_last if weights.device.type == "cpu" else torch.contiguous_format
-    return picture.to(weights.dtype).contiguous(memory_format=layout)
+    return picture.to(weights.dtype).contiguous(memory_format=choose_layout(weights.device))
 
 
 def _correction(site: ConditionalInstanceNorm2d, sample: Moments, whole: Moments) -> tuple[Tensor, Tensor]:
