@@ -25,19 +25,15 @@ import torch
 from common import print_table
 from torch import Tensor
 
+from arbstyle.evaluation.page import HEADLINE
 from arbstyle.evaluation.pairs import all_pairs, pictures_by_name
 from arbstyle.images import read_image, to_pil, write_image
 
 Painter = Callable[[Tensor, Tensor], Tensor]
 """Photo and style, 1×3×H×W in [0,1], to the painted photo."""
 
-COLUMNS = {
-    "style_loss": "style loss",
-    "normalized_style_loss": "normalised style loss",
-    "content_loss": "content loss",
-    "cfsd": "CFSD",
-    "ms_ssim": "MS-SSIM",
-}
+MEASURES = ("style_loss", "normalized_style_loss", "content_loss", "cfsd", "stray_marks", "ms_ssim")
+"""The table's columns, if no others are named."""
 
 
 def microast(clone: Path | None) -> Painter:
@@ -92,27 +88,30 @@ def paint(args: argparse.Namespace) -> None:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Means, 95 % intervals in brackets; a star where the paired difference to the reference is one."""
+    """Means, 95 % intervals in brackets, medians; a star where the difference to the reference is one."""
     report = json.loads(args.results.read_text(encoding="utf-8"))
     reference = report["differences"]["reference"]
     methods = report["methods"]
-    names = {name: title for name, title in COLUMNS.items() if name in methods[0]["means"]}
+    absent = [name for name in args.measures if name not in methods[0]["means"]]
+    names = [name for name in args.measures if name not in absent]
     rows = []
     for method in methods:
         differences = report["differences"]["methods"].get(method["method"], {})
         cells = [
-            _interval(mean) + ("" if _contains_0(differences.get(name)) else " *")
-            for name, mean in ((name, method["means"][name]) for name in names)
+            _interval(method["means"][name])
+            + (f"; {method['medians'][name]:.3g}" if args.medians else "")
+            + ("" if _contains_0(differences.get(name)) else " *")
+            for name in names
         ]
         seconds = method["seconds_median"]
         time = "–" if seconds is None else f"{seconds:.2g}"
         rows.append([method["method"], _interval(method["balance"]), *cells, time])
-    print_table(["", "balance", *names.values(), "seconds a picture"], rows)
-    absent = ", ".join(f"{name} ({why})" for name, why in report["absent"].items())
+    print_table(["", "balance", *(HEADLINE[name] for name in names), "seconds a picture"], rows)
     size = report["settings"]["size"]
     print(f"\n{report['date'][:10]}, {methods[0]['pairs']} pairs at {size} px.")
     print(f"A star: differs from {reference}, pair by pair (95 % interval without 0).")
-    print(f"Absent: {absent}." if absent else "")
+    for name in absent:
+        print(f"{HEADLINE[name]} is left out: {report['absent'].get(name, 'the report has no such column')}.")
 
 
 def _interval(interval: dict[str, float]) -> str:
@@ -138,6 +137,9 @@ def main() -> None:
     painting.set_defaults(run=paint)
     tabling = commands.add_parser("table", help="results.json of a report as Markdown")
     tabling.add_argument("results", type=Path)
+    names = f"of {', '.join(HEADLINE)}"
+    tabling.add_argument("--measures", nargs="+", choices=HEADLINE, default=MEASURES, metavar="X", help=names)
+    tabling.add_argument("--medians", action="store_true", help="behind the means")
     tabling.set_defaults(run=table)
     args = parser.parse_args()
     args.run(args)

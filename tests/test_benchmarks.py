@@ -78,7 +78,8 @@ def test_peers_results_as_a_table(
     def method(name: str, loss: float, seconds: float | None) -> dict[str, object]:
         means = {"style_loss": interval(loss, loss - 0.1, loss + 0.1)}
         balance = interval(0.5, 0.4, 0.6)
-        return {"method": name, "means": means, "balance": balance, "seconds_median": seconds, "pairs": 4}
+        known = {"method": name, "pairs": 4, "seconds_median": seconds}
+        return known | {"means": means, "medians": {"style_loss": loss / 2}, "balance": balance}
 
     differences = {
         "near": {"style_loss": interval(0.1, -0.1, 0.3)},
@@ -93,16 +94,25 @@ def test_peers_results_as_a_table(
     }
     path = tmp_path / "results.json"
     path.write_text(json.dumps(report))
-    monkeypatch.setattr(sys, "argv", ["peers.py", "table", str(path)])
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")  # as for a program that is started
-    runpy.run_path(str(REPOSITORY / "benchmarks" / "peers.py"), run_name="__main__")
-    text = capsys.readouterr().out
+    program = REPOSITORY / "benchmarks" / "peers.py"
+    monkeypatch.syspath_prepend(program.parent)  # as for a program that is started
+
+    def printed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(program), "table", str(path), *words])
+        runpy.run_path(str(program), run_name="__main__")
+        return capsys.readouterr().out
+
+    text = printed()
     lines = text.splitlines()
     assert lines[2] == "| ours | 0.5 (0.4–0.6) | 0.5 (0.4–0.6) | 0.25 |"
     assert lines[3] == "| near | 0.5 (0.4–0.6) | 0.6 (0.5–0.7) | – |"
     assert lines[4] == "| far | 0.5 (0.4–0.6) | 1.5 (1.4–1.6) * | – |"
     assert "4 pairs at 256 px" in text
-    assert "lpips (no weights)" in text
+    assert "stray marks is left out: the report has no such column" in text
+    chosen = printed("--measures", "style_loss", "lpips", "--medians")
+    assert "| far | 0.5 (0.4–0.6) | 1.5 (1.4–1.6); 0.75 * | – |" in chosen.splitlines()
+    assert "LPIPS is left out: no weights" in chosen
+    assert "stray marks" not in chosen
 
 
 @pytest.mark.parametrize(

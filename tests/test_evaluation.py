@@ -94,7 +94,7 @@ def test_a_row_against_an_independent_computation(folders, encoder):
     for loss in ("style_loss", "gram_loss"):
         expected[loss] = sum(expected[f"{loss}/{layer}"] for layer in STYLE_LAYERS)
     # tests/test_measures.py has the values of the others.
-    others = {"normalized_style_loss", "color_distance", "cfsd"}
+    others = {"normalized_style_loss", "color_distance", "cfsd", "stray_marks"}
     assert set(row.measures) == set(MEASURES) - {"ms_ssim", "lpips"}
     assert {name: row.measures[name] for name in expected} == pytest.approx(expected, rel=2e-3)
     assert set(expected) | others == set(row.measures)

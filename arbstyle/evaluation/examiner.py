@@ -27,6 +27,7 @@ from arbstyle.perception import (
     gram_style_losses,
     moment_style_losses,
     ssim,
+    stray_marks,
     style_statistics,
 )
 from arbstyle.perception.metrics import CONTENT_LAYER, STYLE_LAYERS
@@ -112,6 +113,7 @@ class Examiner:
             "color_distance": color_histogram_distance(picture.pixels, style.pixels),
             "content_loss": content_loss(picture.content, photo.content),
             "cfsd": cfsd(picture.structure, photo.structure),
+            "stray_marks": stray_marks(picture.pixels, photo.pixels),
             "ssim": ssim(picture.pixels, photo.pixels),
         }
         if "ms_ssim" in self.available:

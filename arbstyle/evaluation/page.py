@@ -33,6 +33,7 @@ HEADLINE = {
     "color_distance": "colour distance",
     "content_loss": "content loss",
     "cfsd": "CFSD",
+    "stray_marks": "stray marks",
     "ssim": "SSIM to the photo",
     "ms_ssim": "MS-SSIM",
     "lpips": "LPIPS",
@@ -44,9 +45,10 @@ Style loss: squared error of channel means and standard deviations against the s
 relu1_1–relu4_1. Gram style loss: the same layers, squared error of the Gram matrices. Normalised style
 loss: that error over its upper bound (0 to 1), mean of the layers, so that no style counts more than
 another. Colour distance: Hellinger distance of the colour histograms (0 to 1). Content loss: squared error
-of relu4_1 against the photo. CFSD: divergence of the self-similarity of relu3_1. SSIM and MS-SSIM:
-structural similarity of the luminance at one and at five scales. LPIPS: learned distance to the photo. SSIM
-and MS-SSIM: higher is closer; all others: lower is closer. Balance: harmonic mean of the share of the
+of relu4_1 against the photo. CFSD: divergence of the self-similarity of relu3_1. Stray marks: mean squared
+change of colour over a stroke's width where the photo is plain. SSIM and MS-SSIM: structural similarity of
+the luminance at one and at five scales. LPIPS: learned distance to the photo. SSIM and MS-SSIM: higher is
+closer; all others: lower is closer. Balance: harmonic mean of the share of the
 photo's normalised style loss that is gone and the share of the style copy's content loss that is avoided; a
 copy of either has 0. Below each mean the median (the mean of a loss can be that of a few styles), and in
 brackets, 95 % intervals for new photos and new styles (both resampled). The photo copy has perfect content

@@ -16,6 +16,7 @@ TERMINAL_MEASURES = (
     "normalized_style_loss",
     "content_loss",
     "cfsd",
+    "stray_marks",
     "ssim",
     "ms_ssim",
     "lpips",

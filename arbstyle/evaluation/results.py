@@ -33,6 +33,7 @@ MEASURES = (
     "color_distance",
     "content_loss",
     "cfsd",
+    "stray_marks",
     "ssim",
     "ms_ssim",
     "lpips",
