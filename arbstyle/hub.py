@@ -51,13 +51,11 @@ def find_model(
         ArbstyleError: no such repository or revision, not a model of arbstyle, or no network and no copy.
     """
     path = Path(name)
-    if path.is_dir():
-        return path / MODEL
     found = _NAME.fullmatch(name) if isinstance(name, str) and not path.exists() else None
     if found is None or path.suffix == ".safetensors":
         if revision is not None:
             raise ArbstyleError(f"only models on the Hub, owner/name, have a revision; {path} is a path")
-        return path
+        return path / MODEL if path.is_dir() else path
     repository, revision = found["repository"], revision or found["revision"]
     api = _api(token)
     download = functools.partial(

@@ -8,8 +8,8 @@ _UNKNOWN = 4 * 2**30
 
 
 def available_ram() -> int:
-    """Bytes to be had, the limits of a container counted in; on other systems than Linux a cautious 4 GiB."""
-    found = [_meminfo_available(), _cgroup_available()]
+    """Bytes to be had, within the limit of a container (cgroup v2); a cautious 4 GiB where Linux is not."""
+    found = [_meminfo_available(), left_in_group(Path("/sys/fs/cgroup"))]
     return min((amount for amount in found if amount is not None), default=_UNKNOWN)
 
 
@@ -21,9 +21,12 @@ def _meminfo_available() -> int | None:
         return None
 
 
-def _cgroup_available() -> int | None:
+def left_in_group(group: Path) -> int | None:
+    """Bytes that the limit of a control group leaves, None without one: a folder of Linux's cgroup v2."""
     try:
-        group = Path("/sys/fs/cgroup")
-        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such file, or "max"
         return None
+    # The kernel gives up cached files before it refuses memory.
+    return max(0, limit - used + int(counts.get("inactive_file", 0)))

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float
 from arbstyle.painting import StyleLike, Stylizer, check_options
+from arbstyle.painting.options import whole_number
 
 _MODES = "L", "RGB", "RGBA"
 _CHANNELS = 1, 3, 4
@@ -149,7 +150,9 @@ class StylizeBatch:
         self.stylize: RandomStylize = RandomStylize(styles, p, strength, model=model)
         self.column = column
         self.into: str = into or column
-        self.seed = seed
+        self.seed = whole_number(seed, "the seed")
+        if self.seed < 0:
+            raise ArbstyleError(f"expected a seed of 0 or more, got {seed}")
 
     def __call__(
         self, batch: Mapping[str, list[Any]], indices: Sequence[int] | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from arbstyle.errors import ArbstyleError
@@ -109,12 +111,18 @@ def make_server(site: Site, host: str = "127.0.0.1", port: int = 8000) -> Thread
         ArbstyleError: the address is taken, or not one of this machine.
     """
     try:
-        return ThreadingHTTPServer((host, port), partial(_Handler, site))
+        return _Server((host, port), partial(_Handler, site))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ArbstyleError(
             f"cannot serve on {host}:{port}: {reason.lower()}; give another --port"
         ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a browser may leave at any time
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -39,13 +39,13 @@ COLUMNS = ("style", "style_median", "normalized", "normalized_median", "relu5_1"
 
 
 def start(args: argparse.Namespace) -> None:
-    folder = args.folder
+    folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if running_pid(folder):
         sys.exit(f"the campaign runs already (process {running_pid(folder)}); its folder is {folder}")
     command = [sys.executable, __file__, "supervise", "--folder", str(folder)]
     for name in ("content", "style", "score_content", "score_style"):
-        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name).resolve())]
     command += ["--hours", str(args.hours), "--size", str(args.size), "--pairs", str(args.pairs)]
     command += ["--nice", str(args.nice)]
     with (folder / "campaign.log").open("ab") as log:
@@ -142,16 +142,27 @@ def running_pid(folder: Path) -> int | None:
         waited, _ = os.waitpid(pid, os.WNOHANG)
         return None if waited else pid
     except ChildProcessError:
-        return pid  # somebody else's child, and alive
+        return pid if _is_campaign(pid) else None  # somebody else's child, and alive
     except (OSError, ValueError):
         return None
+
+
+def _is_campaign(pid: int) -> bool:
+    """Whether a process is one of these: numbers are used again. Where there is no /proc it may be."""
+    try:
+        return Path(__file__).name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 # --- the score ----------------------------------------------------------------------------------
 
 
 def score(model: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Means and medians over the fixed pairs: sums over layers as in `arbstyle evaluate`, lower is better."""
+    """Means and medians over the fixed pairs, lower is better: sums over relu1_1 to relu4_1.
+
+    ``normalized`` is of means and deviations, as training weighs them; `arbstyle evaluate` has Gram matrices.
+    """
     import torch
 
     from arbstyle import Stylizer

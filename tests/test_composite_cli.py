@@ -114,6 +114,23 @@ def test_seamless_leaves_the_photo_outside_and_no_step_at_the_border(folder: Pat
     assert soft_step < hard_step / 1.5
 
 
+def test_seamless_paints_with_all_options_of_painting(folder: Path):
+    Image.fromarray(np.pad(np.full((20, 30), 255, np.uint8), 10)).save("region.png")
+    command = ["stylize", "below.png", "--style", "style.png", "--mask", "region.png", "--seamless"]
+    painted = {}
+    for options in (
+        "",
+        "--stroke 2",
+        "--seed 9",
+        "--strength 0.5",
+        "--keep-colors luminance",
+        "--style-size 32",
+    ):
+        assert main([*command, *options.split(), "--overwrite", "-o", "out.png"]) == 0
+        painted[pixels("out.png").tobytes()] = options
+    assert len(painted) == 6, painted
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -125,6 +142,7 @@ def test_seamless_leaves_the_photo_outside_and_no_step_at_the_border(folder: Pat
         (["--gradients", "both"], "normal"),
         (["-o", "below.png"], "is an input"),
         (["--bits", "16", "-o", "out.jpg"], "16 bits"),
+        (["--quality", "500"], "--quality from 1 to 100"),
     ],
 )
 def test_mistakes_are_one_line(

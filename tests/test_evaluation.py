@@ -12,6 +12,7 @@ from html import escape
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +25,13 @@ from arbstyle import evaluation as protocol
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.evaluation import evaluate, text_table, write_report
+from arbstyle.evaluation.methods import FeedForward, named_method
 from arbstyle.evaluation.pairs import all_pairs, spread_pairs
 from arbstyle.evaluation.results import LAYERS, MEASURES, Row, Summary
 from arbstyle.images import read_image, write_image
 from arbstyle.networks import (
+    AdaINEncoder,
+    AdaINTransformer,
     ArbitraryStyler,
     FastTransformer,
     PooledStatisticsEncoder,
@@ -36,6 +40,7 @@ from arbstyle.networks import (
 )
 from arbstyle.optimization import LossRecord, Optimized, Settings
 from arbstyle.painting import Stylizer
+from arbstyle.perception import PerceptualEncoder
 from arbstyle.perception.metrics import STYLE_LAYERS
 
 
@@ -242,6 +247,51 @@ def test_options_of_a_method_are_the_stylizers(folders, encoder, model):
     expected = Stylizer.from_pretrained(model).stylize(photo, painting, stroke=2, strength=0.5)
     (written,) = (report / "pictures").glob("*/bridge__ink.png")
     torch.testing.assert_close(read_image(written), expected, rtol=0, atol=1 / 255)
+
+
+@pytest.mark.parametrize("how", ["histogram", "coral"])
+def test_a_method_may_give_the_style_the_photos_colours(folders, encoder, model, how):
+    content, style, report = folders
+    methods = [f"stylize@{model}", f"stylize@{model}:keep_colors={how}"]
+    settings = {"contents": 1, "styles": 1, "size": 96, "encoder": encoder}
+    evaluation = evaluate(content, style, report, methods=methods, **settings)
+    rows = {row.method: row for row in evaluation.rows}
+    assert rows[methods[0]].measures != rows[methods[1]].measures
+    assert rows[methods[0]].seconds_painting
+    assert rows[methods[1]].seconds_painting is None, "another photo needs the style anew"
+
+
+def test_other_weights_of_vgg_are_another_method(tmp_path, monkeypatch):
+    device = torch.device("cpu")
+
+    def settings() -> dict[str, Any]:
+        return named_method("optimize:3", None, None, device).settings()
+
+    seen = []
+    for content in (b"one", b"other"):
+        (tmp_path / "vgg.pth").write_bytes(content)
+        monkeypatch.setenv("ARBSTYLE_VGG19", str(tmp_path / "vgg.pth"))
+        seen.append(settings())
+    monkeypatch.setenv("ARBSTYLE_VGG19", "random")
+    seen.append(settings())
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+
+
+def test_other_weights_of_a_models_vgg_are_another_method():
+    """They are no part of the model's file, nor of its fingerprint."""
+
+    def settings(change: float) -> dict[str, Any]:
+        styler = ArbitraryStyler(AdaINEncoder(weights="random"), AdaINTransformer(weights="random"))
+        for encoder in (each for each in styler.modules() if isinstance(each, PerceptualEncoder)):
+            next(encoder.parameters()).data.add_(change)
+        return FeedForward("it", Stylizer(styler, device="cpu")).settings()
+
+    torch.manual_seed(0)
+    one = settings(0)
+    torch.manual_seed(0)
+    other = settings(0.01)
+    assert one["model"] == other["model"]
+    assert one != other
 
 
 @pytest.mark.parametrize(

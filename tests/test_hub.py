@@ -293,6 +293,8 @@ def test_a_hub_that_refuses(stylizer, hub, status, expected):
 def test_a_path_has_no_revision(tmp_path):
     with pytest.raises(ArbstyleError, match="only models on the Hub"):
         find_model(tmp_path / "x.safetensors", revision="v1")
+    with pytest.raises(ArbstyleError, match="only models on the Hub"):
+        find_model(tmp_path, revision="v1")
 
 
 @pytest.mark.parametrize("name", ["tiny", "me/tiny@v1", "a/b/c", "", "../x"])

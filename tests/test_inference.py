@@ -173,6 +173,11 @@ def test_deep_arrays():
         ({"keep_colors": "all"}, "luminance"),
         ({"style_size": 4}, "style size"),
         ({"tile": 3}, "tiles"),
+        ({"tile": 100.5}, "whole number for the tile, got 100.5"),
+        ({"style_size": 100.5}, "whole number for the style size"),
+        ({"seed": 1.5}, "whole number for the seed"),
+        ({"origin": (0, 1.5)}, "whole number for the origin"),
+        ({"masks": [torch.ones(2, 1, 8, 8)]}, "one picture as a mask, got 2"),
         ({"weights": [1.0, 1.0]}, "weights"),
         ({"weights": [-1.0]}, "weights"),
         ({"masks": []}, "mask"),
@@ -184,6 +189,22 @@ def test_deep_arrays():
 def test_options_out_of_range(stylizer, photo, options, expected):
     with pytest.raises(ArbstyleError, match=expected):
         stylizer.stylize(photo, PAINTING, **options)
+
+
+def test_whole_numbers_of_any_type(stylizer, photo):
+    plain = stylizer.stylize(photo, PAINTING, seed=3, tile=64, style_size=32, origin=(8, 16))
+    wide = {"seed": np.int32(3), "tile": np.int64(64), "style_size": np.uint8(32)}
+    origin = (np.int16(8), np.int32(16))
+    assert torch.equal(stylizer.stylize(photo, PAINTING, **wide, origin=origin), plain)
+    far = stylizer.stylize(photo, PAINTING, seed=10**30, origin=(10**20, -(10**20)))
+    assert far.isfinite().all()
+
+
+def test_each_photo_its_style_blended_with_one_for_all(stylizer, photo):
+    photos, styles, one = photo.repeat(2, 1, 1, 1), torch.rand(2, 3, 48, 48), torch.rand(1, 3, 40, 40)
+    both = stylizer.stylize(photos, [styles, one])
+    alone = [stylizer.stylize(photo, [style[None], one]) for style in styles]
+    torch.testing.assert_close(both, torch.cat(alone), rtol=0, atol=1e-4)
 
 
 def test_no_style(stylizer, photo):

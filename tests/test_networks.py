@@ -589,6 +589,8 @@ def test_blend_is_the_weighted_mean():
 
 def test_blend_of_one_style_is_exactly_that_style():
     assert torch.equal(blend(CODES, [0, 0.3, 0]), CODES[1])
+    batch, one = torch.rand(3, 4), torch.rand(1, 4)
+    torch.testing.assert_close(blend([batch, one], [1, 3]), batch / 4 + one * 0.75)
     assert torch.equal(blend([CODES[0]], [7]), CODES[0])
     torch.testing.assert_close(blend([CODES[0]] * 3, [1, 2, 3]), CODES[0])
 

@@ -67,6 +67,12 @@ def test_part_of_the_noise_is_the_noise_of_the_part(top: int, left: int):
     torch.testing.assert_close(part, whole[..., top : top + 20, left : left + 30], rtol=0, atol=1e-5)
 
 
+def test_noise_goes_on_at_any_whole_number():
+    far = 10**20
+    there, later = (noise_maps(8, 8, (1, 4), seed=far, top=top, left=-far) for top in (far, far + 4))
+    torch.testing.assert_close(there[..., 4:, :], later[..., :4, :], rtol=0, atol=1e-5)
+
+
 class Everywhere(NormRule):
     """The same style parameters 1×P at every position, given position by position, as masks do."""
 

@@ -21,6 +21,7 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import Picture, PictureLike, as_mask, as_tensor, read_picture, resize_with_alpha
 from arbstyle.images.decoding import READABLE_FORMATS
 from arbstyle.images.sizes import style_view
+from arbstyle.memory import left_in_group
 
 LEVEL = 1.01 / 255
 
@@ -320,6 +321,15 @@ def vgg19_random(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "left"), [("4000", 1900), ("900", 0), ("max", None)])
+def test_cached_files_count_as_free_memory_of_a_container(limit: str, left: int | None, tmp_path: Path):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 1500\ninactive_file 900\nactive_file 600\n")
+    assert left_in_group(tmp_path) == left
+    assert left_in_group(tmp_path / "none") is None
 
 
 def test_a_small_file_that_claims_a_huge_size_is_refused_before_it_is_decoded(

@@ -212,6 +212,10 @@ def test_files_that_hold_no_votes_are_answered_in_one_line(report, tmp_path, cap
             good | {"votes": [{"trial": "t", "left": [], "right": picture, "choice": "left"}]},
             "can't have saved",
         ),
+        "a picture beside itself": (
+            good | {"votes": [good["votes"][0] | {"left": picture, "right": picture}]},
+            "can't have saved",
+        ),
         "unknown choice": (good | {"votes": [good["votes"][0] | {"choice": "both"}]}, "can't have saved"),
         "none": (good | {"votes": []}, "no vote"),
     }

@@ -188,12 +188,16 @@ def test_packed_weights_take_half_the_room_and_are_off_by_half_a_step(tmp_path: 
     assert torch.int8 in {each.dtype for each in stored.values()}
 
 
-def test_rows_of_zeros_are_packed(tmp_path: Path):
+def test_rows_of_zeros_and_of_small_numbers_are_packed(tmp_path: Path):
     styler = middling()
+    head = styler.head.get_parameter("weight")
     with torch.no_grad():
-        styler.head.get_parameter("weight")[3].zero_()
+        head[3].zero_()
+        head[4].mul_(1e-3 / head[4].abs().max())
     loaded, _ = load_styler(save_styler(styler, tmp_path / "packed.safetensors", packed=True))
-    assert not loaded.head.get_parameter("weight")[3].any()
+    again = loaded.head.get_parameter("weight")
+    assert not again[3].any()
+    torch.testing.assert_close(again[4], head[4], rtol=2**-10, atol=1e-3 / 254)
 
 
 @pytest.mark.parametrize("change", ["missing", "short", "not finite", "whole numbers", "vector"])

@@ -897,6 +897,7 @@ WRONG_SETTINGS = [
     "--checkpoint.every_steps 0",
     "--model.optimization.learning_rate -1",
     "--model.optimization.average_decay 2",
+    "--model.optimization.betas [0.9,1.0]",
     "--model.optimization.encoder_rate nan",
     "--model.loss.style_weight -1",
     "--model.loss.style_layers {relu1_1: .inf}",

@@ -250,6 +250,12 @@ def dataset(photo):
     )
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5])
+def test_a_seed_that_numpy_does_not_take_is_refused_at_once(stylizer, styles, seed):
+    with pytest.raises(ArbstyleError, match="seed"):
+        StylizeBatch(styles, model=stylizer, seed=seed)
+
+
 def test_map_over_a_dataset_does_not_depend_on_batches(stylizer, styles, dataset, photo):
     stylize = StylizeBatch(styles, model=stylizer, into="painted", seed=5)
     options = {"batched": True, "with_indices": True, "load_from_cache_file": False}

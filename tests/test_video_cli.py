@@ -354,6 +354,24 @@ def test_transparent_frames_keep_their_colours(tmp_path: Path):
     assert np.abs(before - after)[:, :24].max() <= 1
 
 
+def test_transparent_frames_after_an_opaque_one_are_over_white(tmp_path: Path):
+    clip = see_through(tmp_path / "clip", (0, 255, 0))
+    Image.new("RGB", (48, 32), "blue").save(clip / "0.png")
+    frames = list(open_clip(str(clip)).frames())
+    assert [frame.alpha for frame in frames] == [None] * 3
+    assert (frames[1].pixels[..., 24:] == 255).all(), "what is hidden"
+    assert frames[1].pixels[0, :, 20, 4].tolist() == [241, 214, 199], "and what is faint"
+
+
+def test_pictures_into_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clip = see_through(tmp_path / "clip", (0, 255, 0))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert video(clip, "--style", NIGHT, "--strength", 0, "-o", "%06d.png") == 0
+    assert sorted(os.listdir()) == ["000001.png", "000002.png"]
+    assert sorted(os.listdir(tmp_path)) == ["clip", "here"]
+
+
 @pytest.mark.parametrize("form", ["pictures", "animation", "film"])
 def test_what_is_hidden_in_frames_lends_no_colour(form: str, tmp_path: Path):
     seen = []

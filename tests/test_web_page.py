@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -65,6 +66,18 @@ def test_pages_come_with_the_headers_that_threads_need(address: str):
         with urllib.request.urlopen(request) as answer:
             assert answer.headers["Content-Type"].startswith(kind)
             assert answer.read() == b""
+
+
+def test_a_browser_that_leaves_during_a_download_is_no_mistake(capsys: pytest.CaptureFixture[str]):
+    server = make_server({"big.bin": bytes(50_000_000)}, port=0)
+    server.daemon_threads = False  # waited for at the end
+    for address in serve(server):
+        client = socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])))
+        client.sendall(b"GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(100)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

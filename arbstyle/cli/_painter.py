@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +41,13 @@ class Painter:
         self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
     ) -> Tensor:
         """The photo in a style, 1×3×H×W."""
-        if self.painting.seamless:
-            return self._paint_seamlessly(photo, choice, progress)
-        return self.stylizer.stylize(
+        from arbstyle.compositing import paint_regions
+        from arbstyle.images import as_float
+
+        stylize = partial(
+            self.stylizer.stylize,
             photo.pixels,
-            self._styles(photo, choice),
-            self.painting.strength,
-            weights=choice.weights,
-            masks=self.masks,
+            strength=self.painting.strength,
             keep_colors=self.painting.keep_colors,
             style_size=self.painting.style_size,
             stroke=self.painting.stroke,
@@ -55,27 +55,12 @@ class Painter:
             seed=self.painting.seed,
             progress=progress,
         )
-
-    def _paint_seamlessly(
-        self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None
-    ) -> Tensor:
-        from arbstyle.compositing import paint_regions
-        from arbstyle.images import as_float
-
-        def paint(style: str) -> Tensor:
-            painted = self.stylizer.stylize(
-                photo.pixels,
-                style,
-                self.painting.strength,
-                keep_colors=self.painting.keep_colors,
-                style_size=self.painting.style_size,
-                tile=self.machine.tile,
-                progress=progress,
-            )
-            return as_float(painted)
-
-        texts = [source.text for source in choice.sources]
-        return paint_regions(paint, as_float(photo.pixels), texts, self.masks or [])
+        styles = self._styles(photo, choice)
+        if not self.painting.seamless:
+            return stylize(styles, weights=choice.weights, masks=self.masks)
+        return paint_regions(
+            lambda style: as_float(stylize(style)), as_float(photo.pixels), styles, self.masks or []
+        )
 
     def _styles(self, photo: Picture, choice: StyleChoice) -> list[str | Style]:
         texts = [source.text for source in choice.sources]

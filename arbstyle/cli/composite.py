@@ -64,6 +64,7 @@ def composite(
     from arbstyle.painting import check_options
 
     check_options(painting.strength)
+    result.check()
     check_output_path(output)
     roles = {"FOREGROUND": foreground, "BACKGROUND": background, "--mask": mask, "--style": painting.style}
     roles |= {"--model": painting.model}

@@ -14,8 +14,6 @@ from arbstyle.cli._pipes import piped
 from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
 
-MATCHING = ("histogram", "coral")
-
 LONGEST_STRIP = 1000
 """Steps of a strip; it is held in memory whole."""
 
@@ -49,7 +47,7 @@ class Painting:
     style_size: Annotated[int | None, "PIXELS"] = None
 
     def check(self) -> None:
-        from arbstyle.painting import check_options
+        from arbstyle.painting.options import MATCHING_COLORS, check_options
 
         check_options(self.strength, self.keep_colors, self.style_size)
         if self.size is not None and self.size < 16:
@@ -58,7 +56,7 @@ class Painting:
             raise ArbstyleError("--seamless hides the borders of masks: give --mask, too")
         if self.refine is not None and self.refine < 1:
             raise ArbstyleError(f"expected --refine 1 or more steps, got {self.refine}")
-        if self.refine is not None and (self.mask or self.keep_colors in MATCHING):
+        if self.refine is not None and (self.mask or self.keep_colors in MATCHING_COLORS):
             raise ArbstyleError("--refine improves one style picture as it is: no mask, histogram or coral")
 
 

@@ -29,7 +29,7 @@ def paint_regions(
         1×3×H×W.
 
     Raises:
-        ArbstyleError: another number of masks, or one that is black all over.
+        ArbstyleError: another number of masks, or one that is nowhere brighter than half.
     """
     if not masks or len(masks) not in (len(styles), len(styles) - 1):
         raise ArbstyleError(
@@ -40,7 +40,9 @@ def paint_regions(
     planes = [resize(as_float(mask).mean(dim=1, keepdim=True), size) for mask in masks]
     for number, mask in enumerate(planes, start=1):
         if float(mask.max()) <= 0.5:
-            raise ArbstyleError(f"mask {number} is black all over: paint white what it is to cover")
+            raise ArbstyleError(
+                f"mask {number} is nowhere brighter than half: paint white what it is to cover"
+            )
     result = photo if len(masks) == len(styles) else paint(styles[-1])
     for style, mask in zip(styles, planes, strict=False):
         result = blend_seamlessly(paint(style), result, mask)

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from arbstyle import __version__
 from arbstyle.errors import ArbstyleError
-from arbstyle.evaluation.digests import digest, digest_of_code
+from arbstyle.evaluation.digests import digest, digest_of_code, digest_of_module
 from arbstyle.evaluation.examiner import Description, Examiner
 from arbstyle.evaluation.pairs import Pair
 from arbstyle.evaluation.results import PICTURES
 from arbstyle.images import read_image, resize
 from arbstyle.optimization import Settings, optimize
 from arbstyle.painting import Style, Stylizer
-from arbstyle.painting.options import check_options, style_size_for
+from arbstyle.painting.options import MATCHING_COLORS, check_options, style_size_for
+from arbstyle.perception.weights import weights_source
 
 MAX_ASPECT_ERROR = 0.02
 """Networks with strides round sizes; a picture further off shows something else than the photo."""
@@ -150,22 +151,29 @@ class FeedForward(GeneratingMethod):
         self.description = f"{passes} of {stylizer.name}" + (f", {chosen}" if chosen else "")
         self._stylizer = stylizer
         self._options = options
+        self.encodes_style = options.get("keep_colors") not in MATCHING_COLORS
 
-    encodes_style = True
+    @cached_property
+    def _weights(self) -> str:
+        """Of all networks: a model's file and fingerprint leave out a VGG-19 that it contains."""
+        return digest_of_module(self._stylizer.styler)
 
     def settings(self) -> dict[str, Any]:
         return {
             "model": self._stylizer.fingerprint,
+            "weights": self._weights,
             "precision": str(self._stylizer.dtype),
             "version": __version__,
             "code": digest_of_code("painting", "networks", "perception", "images"),
             **self._options,
         }
 
-    def prepare(self, content: Tensor, style: Tensor) -> Style:
+    def prepare(self, content: Tensor, style: Tensor) -> Style | Tensor:
+        if not self.encodes_style:
+            return style
         return self._stylizer.style(style, style_size=style_size_for(content))
 
-    def stylize(self, content: Tensor, style: Style) -> Tensor:
+    def stylize(self, content: Tensor, style: Style | Tensor) -> Tensor:
         return self._stylizer.stylize(content, style, **self._options)
 
 
@@ -185,8 +193,8 @@ class Optimization(GeneratingMethod):
     @cached_property
     def _weights(self) -> str:
         """Tells weights apart by content, because a file may be replaced or move."""
-        file = self._settings.vgg_weights
-        return digest(Path(file)) if file and Path(file).is_file() else str(file)
+        source = weights_source(self._settings.vgg, self._settings.vgg_weights)
+        return digest(Path(source)) if source and Path(source).is_file() else str(source)
 
     def stylize(self, content: Tensor, style: Tensor) -> Tensor:
         result = optimize(content, style, self._settings)

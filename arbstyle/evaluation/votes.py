@@ -175,7 +175,12 @@ def _read_votes(path: Path, study: str, methods: Mapping[str, str]) -> tuple[str
         )
     for entry in entries:
         known = all(isinstance(entry[side], str) and entry[side] in methods for side in ("left", "right"))
-        if not known or entry["choice"] not in CHOICES or not isinstance(entry["trial"], str):
+        if (
+            not known
+            or entry["left"] == entry["right"]
+            or entry["choice"] not in CHOICES
+            or not isinstance(entry["trial"], str)
+        ):
             raise ArbstyleError(f"{path} holds a vote that its page can't have saved: {entry}")
     return judge, entries
 

@@ -44,7 +44,11 @@ def as_tensor(picture: PictureLike) -> Tensor:
 
 
 def as_mask(picture: PictureLike) -> Tensor:
-    """A picture of any kind as a mask 1×1×H×W in [0,1]: its mean over colours, and 0 where transparent."""
+    """A picture of any kind as a mask 1×1×H×W in [0,1]: its mean over colours, and 0 where transparent.
+
+    Raises:
+        ArbstyleError: as :func:`as_tensor`, and for a batch of several.
+    """
     if isinstance(picture, np.ndarray) and picture.shape[2:] == (4,) and picture.dtype == np.uint8:
         picture = Image.fromarray(picture)
     if isinstance(picture, Tensor) and picture.dim() == 4 and picture.shape[1] == 1:
@@ -55,6 +59,8 @@ def as_mask(picture: PictureLike) -> Tensor:
         inside = from_pil(picture, background="black")
     else:
         inside = as_float(as_tensor(picture))
+    if len(inside) != 1:
+        raise ArbstyleError(f"expected one picture as a mask, got {len(inside)}; give a mask a style")
     return inside.mean(dim=1, keepdim=True)
 
 

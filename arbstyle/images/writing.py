@@ -33,8 +33,8 @@ def write_image(
     Args:
         image: 1×3×H×W or 3×H×W, in [0, 1], or of bytes.
         path: ends in one of `WRITABLE_SUFFIXES`; missing folders are made, an existing file is replaced.
-        alpha: 1×1×H×W; kept in PNG, WebP and TIFF, composited over white in the others.
-        exif: as in `Picture.exif`; kept in JPEG, PNG, WebP and TIFF (in JPEG only where it fits, 64 kB).
+        alpha: 1×1×H×W; kept in PNG, WebP, TIFF, AVIF and HEIF, composited over white in the others.
+        exif: as in `Picture.exif`; kept in JPEG (where it fits, 64 kB), PNG, WebP, TIFF, AVIF and HEIF.
         quality: 1…100, for JPEG and lossy WebP.
         text: notes to keep in the file: PNG text, or the EXIF tags Software and ImageDescription elsewhere.
         bits: per channel; 16 for PNG only.

@@ -35,6 +35,7 @@ def position_noise(
         height×width in [-√3, √3], float32, on the CPU.
     """
     start = _hash_number(_hash_number(seed & _MASK) ^ (channel & _MASK))
+    top, left = top & _MASK, left & _MASK
     rows = start ^ (torch.arange(top, top + height) & _MASK)
     columns = torch.arange(left, left + width) & _MASK
     mixed = _hash(_hash(rows)[:, None] ^ columns)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 _WORTH_IT = 4096
 _LARGEST = 127
+_SMALLEST_SCALE = 1e-12
+"""For rows of zeros, which may have any."""
 
 
 def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Large matrices and kernels as int8 and a scale for each row (output channel); the rest as it is.
 
-    A weight is off by at most half of 1/127 of the largest in its row.
+    A weight is off by at most half of 1/127 of the largest in its row, and :func:`unpack` rounds it again.
 
     Args:
         state: floating-point weights by name.
@@ -31,8 +33,7 @@ def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             packed[name] = value
             continue
         rows = value.detach().float().flatten(1)
-        # A row of zeros, or of numbers too small to be told apart, gets any scale.
-        scales = (rows.abs().amax(dim=1) / _LARGEST).clamp_min(torch.finfo(torch.float16).tiny)
+        scales = (rows.abs().amax(dim=1) / _LARGEST).clamp_min(_SMALLEST_SCALE)
         packed[name] = (rows / scales[:, None]).round().to(torch.int8).view(value.shape)
         packed[name + SCALES] = scales
     return packed

@@ -70,7 +70,8 @@ def blend(codes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     if sum(weight > 0 for weight in weights) == 1:  # exactly the one style, free of rounding
         return next(code for code, weight in zip(codes, weights, strict=True) if weight > 0)
     total = sum(weights)
-    return torch.stack([code * (weight / total) for code, weight in zip(codes, weights, strict=True)]).sum(0)
+    shares = [code * (weight / total) for code, weight in zip(codes, weights, strict=True)]
+    return torch.stack(torch.broadcast_tensors(*shares)).sum(0)
 
 
 def interpolate(start: Tensor, end: Tensor, strength: float) -> Tensor:

@@ -182,7 +182,7 @@ def find_mixture(texts: Sequence[str], *, recursive: bool = False) -> StyleChoic
 def _joined(labels: Sequence[str]) -> str:
     """A name for all; file names are at most 255 bytes long."""
     name = "+".join(labels)
-    return name if len(name) <= 100 else f"{labels[0]}+{len(labels) - 1}"
+    return name if len(name.encode(errors="surrogateescape")) <= 100 else f"{labels[0]}+{len(labels) - 1}"
 
 
 def between(styles: Sequence[StyleChoice], steps: int) -> list[StyleChoice]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+import operator
+from typing import TYPE_CHECKING, Literal, SupportsIndex, get_args
 
 from arbstyle.errors import ArbstyleError
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 KeepColors = Literal["none", "luminance", "histogram", "coral"]
 KEEP_COLORS: tuple[str, ...] = get_args(KeepColors)
+MATCHING_COLORS = "histogram", "coral"
+"""Those that give a style picture the photo's colours first: a style's code is not enough."""
 
 STYLE_SIZE = 512
 """Short side at which a style picture is looked at where no photo says how large, in pixels."""
@@ -42,6 +45,18 @@ def style_size_for(photo: Tensor | np.ndarray) -> int:
     return min(max(min(photo.shape[-2:]), smallest), largest)
 
 
+def whole_number(value: SupportsIndex, name: str) -> int:
+    """A number of any integer type, NumPy's too, as Python's.
+
+    Raises:
+        ArbstyleError: anything else.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArbstyleError(f"expected a whole number for {name}, got {value!r}") from None
+
+
 def check_options(
     strength: float = 1.0,
     keep_colors: str = "none",
@@ -54,9 +69,9 @@ def check_options(
         raise ArbstyleError(f"expected a strength from 0 (the photo) to 1 (the style) or so, got {strength}")
     if keep_colors not in KEEP_COLORS:
         raise ArbstyleError(f"expected to keep colours by {', '.join(KEEP_COLORS)}, got '{keep_colors}'")
-    if style_size is not None and style_size < 16:
+    if style_size is not None and whole_number(style_size, "the style size") < 16:
         raise ArbstyleError(f"expected a style size of at least 16 pixels, got {style_size}")
-    if tile is not None and tile < 64:
+    if tile is not None and whole_number(tile, "the tile") < 64:
         raise ArbstyleError(f"expected tiles of at least 64 pixels, got {tile}")
     if stroke not in STROKES:
         widths = ", ".join(map(str, STROKES))

@@ -37,6 +37,7 @@ from arbstyle.painting.options import (
     StrengthWarning,
     check_options,
     style_size_for,
+    whole_number,
 )
 from arbstyle.painting.packaged import packaged_model
 from arbstyle.painting.picture_painter import PicturePainter
@@ -314,6 +315,8 @@ class Stylizer:
         """
         check_picture(photo)
         check_options(strength, keep_colors, style_size, tile, stroke)
+        seed = whole_number(seed, "the seed")
+        origin = (whole_number(origin[0], "the origin"), whole_number(origin[1], "the origin"))
         styles: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
         if not styles:
             raise ArbstyleError("expected at least one style, got none")

@@ -16,9 +16,21 @@ from arbstyle.perception.vgg import Network
 from arbstyle.stored import LARGEST_WEIGHT, are_within, open_tensors
 
 
+def weights_source(network: Network, weights: str | Path | None) -> str | Path | None:
+    """Where a network's weights come from: as named, else by ``ARBSTYLE_VGG19``/``ARBSTYLE_VGG16``.
+
+    Returns:
+        a file, ``random``, or ``None`` for torchvision's download.
+    """
+    return weights if weights is not None else os.environ.get(_variable(network)) or None
+
+
+def _variable(network: Network) -> str:
+    return f"ARBSTYLE_{network.upper()}"
+
+
 def load_weights(features: nn.Sequential, network: Network, weights: str | Path | None) -> None:
-    variable = f"ARBSTYLE_{network.upper()}"
-    source = weights if weights is not None else os.environ.get(variable) or None
+    variable, source = _variable(network), weights_source(network, weights)
     if source == "random":
         state = _random_weights(features)
     elif source is None:

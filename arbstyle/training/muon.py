@@ -19,8 +19,9 @@ class Muon(torch.optim.Optimizer):
     Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") steps along a
     weight's momentum made orthogonal: as far in its weak directions as in its strong ones. Scaled as by Liu
     et al. (2025, "Muon is Scalable for LLM Training", sec. 2.2), so that learning rates found for Adam carry
-    over. ``torch.optim.Muon`` is the same for matrices, and takes nothing else. Adam also takes matrices
-    whose shorter side is over 1,024: making those orthogonal would take seconds a step on a CPU.
+    over. For matrices ``torch.optim.Muon`` is the same, with ``adjust_lr_fn="match_rms_adamw"`` and without
+    weight decay; it takes nothing else. Adam also takes matrices whose shorter side is over 1,024: making
+    those orthogonal would take seconds a step on a CPU.
 
     Args:
         params: to be optimised, or groups of them as PyTorch's optimisers take. Of those with 2 dimensions or

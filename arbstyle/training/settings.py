@@ -103,7 +103,7 @@ class OptimizationSettings:
             see :class:`~arbstyle.training.muon.Muon`.
         learning_rate: of the optimiser, at its highest.
         encoder_rate: the style encoder's learning rate over that of all else.
-        betas: of Adam.
+        betas: of Adam; below 1.
         schedule: ``constant``; ``cosine`` to 2 % at the last step; ``inverse``:
             1 / (1 + inverse_decay · step).
         warmup_steps: the learning rate rises linearly over these.
@@ -132,6 +132,8 @@ class OptimizationSettings:
     def __post_init__(self) -> None:
         free = ("learning_rate", "encoder_rate", "warmup_steps", "inverse_decay", "draft_every")
         _check_numbers(self, dict.fromkeys(free, math.inf) | dict.fromkeys(("betas", "average_decay"), 1.0))
+        if max(self.betas) == 1:
+            raise ArbstyleError(f"expected betas below 1, got {self.betas}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 - :mod:`~arbstyle.video.stylizer`: a generator over frames, wherever they come from;
 - :mod:`~arbstyle.video.reading` and :mod:`~arbstyle.video.pictures`: where frames come from;
-- :mod:`~arbstyle.video.writing`: where they go;
+- :mod:`~arbstyle.video.outputs` and :mod:`~arbstyle.video.encoding`: where they go;
 - :mod:`~arbstyle.video.job`: one clip from file to file, which can be interrupted and resumed.
 """
 

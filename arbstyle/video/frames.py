@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from arbstyle.images import as_bytes, as_float, resize, resize_with_alpha
+
+NUMBER_PLACE = re.compile(r"%0?\d*d")
+"""Where the number stands in a name for many pictures, such as ``%05d.png``."""
 
 SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 """Matrices of H.273 that FFmpeg's scaler knows, by its own numbers."""

@@ -11,6 +11,7 @@ from typing import Literal
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import WRITABLE_SUFFIXES, check_output_path
 from arbstyle.video.encoding import LOSSLESS, check_encoding
+from arbstyle.video.frames import NUMBER_PLACE
 
 Kind = Literal["film", "animation", "pictures"]
 
@@ -24,7 +25,6 @@ _IMPOSSIBLE = {
     ".webm": {"h264", "h265", "prores", "ffv1"},
 }
 _OPAQUE_PICTURES = (".jpg", ".jpeg", ".bmp", ".gif")
-_NUMBER = re.compile(r"%0?\d*d")
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class Output:
     @property
     def parts(self) -> Path:
         """The folder of the unfinished work."""
-        place = self.path.parent if self.kind == "pictures" else self.path
-        return place.with_name(f"{place.resolve().name}.parts")
+        place = (self.path.parent if self.kind == "pictures" else self.path).resolve()
+        return place.with_name(f"{place.name}.parts")
 
     def numbered(self, number: int) -> Path:
         """The file of one picture."""
-        return self.path.with_name(_NUMBER.sub(lambda match: match[0] % number, self.path.name))
+        return self.path.with_name(NUMBER_PLACE.sub(lambda match: match[0] % number, self.path.name))
 
     def existing(self) -> list[Path]:
         """What is there already and would be replaced, sorted."""
         if self.kind != "pictures":
             return [self.path] if self.path.exists() else []
-        number = re.compile(_NUMBER.sub(r"\\d+", re.escape(self.path.name).replace(r"\%", "%")))
+        number = re.compile(NUMBER_PLACE.sub(r"\\d+", re.escape(self.path.name).replace(r"\%", "%")))
         folder = self.path.parent
         return (
             sorted(path for path in folder.iterdir() if number.fullmatch(path.name))
@@ -75,7 +75,7 @@ def plan_output(name: str, codec: str | None = None, crf: int | None = None) -> 
     """
     path = Path(name)
     suffix = path.suffix.lower()
-    if _NUMBER.search(path.name) or not suffix or name.endswith(("/", os.sep)) or path.is_dir():
+    if NUMBER_PLACE.search(path.name) or not suffix or name.endswith(("/", os.sep)) or path.is_dir():
         return _pictures(path, codec, crf)
     if suffix in DEFAULT_CODECS:
         chosen = codec or DEFAULT_CODECS[suffix]
@@ -95,7 +95,7 @@ def plan_output(name: str, codec: str | None = None, crf: int | None = None) -> 
 
 
 def _pictures(path: Path, codec: str | None, crf: int | None) -> Output:
-    if not _NUMBER.search(path.name):
+    if not NUMBER_PLACE.search(path.name):
         path = path / "%06d.png"
     suffix = path.suffix.lower()
     if suffix not in WRITABLE_SUFFIXES:
@@ -103,7 +103,7 @@ def _pictures(path: Path, codec: str | None, crf: int | None) -> Output:
             f"cannot write pictures as '{path}': expected one of {', '.join(WRITABLE_SUFFIXES)}"
         )
     _refuse_codec(codec, crf, suffix)
-    check_output_path(Path(_NUMBER.sub("1", str(path))))
+    check_output_path(Path(NUMBER_PLACE.sub("1", str(path))))
     return Output(path, "pictures", LOSSLESS, None, suffix not in _OPAQUE_PICTURES)
 
 

@@ -17,13 +17,12 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float, find_images, find_matches, is_pattern, read_picture
 from arbstyle.images.decoding import decode_file, decoding, open_picture
 from arbstyle.images.files import quoted
-from arbstyle.video.frames import Clip, ClipInfo, Frame, resized
+from arbstyle.video.frames import NUMBER_PLACE, Clip, ClipInfo, Frame, resized
 
 ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")
 PICTURE_RATE = Fraction(25)
 """Frames a second of a folder of pictures, which does not say."""
 
-_NUMBER = re.compile(r"%0?\d*d")
 _MILLISECOND = Fraction(1, 1000)
 _SHORTEST = Fraction(1, 100)
 _DEFAULT_DELAY = Fraction(1, 10)
@@ -101,7 +100,7 @@ class PictureSequence(Clip):
         self.path = Path(text)
         self._size = size
         self._files = _files_of(text)
-        first = self._read(self._files[0])
+        first = self._read(self._files[0], background=None)
         self.info = ClipInfo(
             width=first.shape[3],
             height=first.shape[2],
@@ -122,7 +121,7 @@ class PictureSequence(Clip):
                 return
             if time < start:
                 continue
-            picture = self._read(file)
+            picture = self._read(file, background=None if self.info.alpha else "white")
             if picture.shape[2:] != (self.info.height, self.info.width):
                 raise ArbstyleError(
                     f"frames must have one size: '{self._files[0]}' is {self.info.width}×{self.info.height}, "
@@ -133,8 +132,8 @@ class PictureSequence(Clip):
                 alpha = picture[:, 3:] if picture.shape[1] == 4 else torch.full_like(picture[:, :1], 255)
             yield Frame(picture[:, :3], time, 1 / self.info.rate, alpha)
 
-    def _read(self, file: Path) -> Tensor:
-        read = read_picture(file, background=None, keep_bytes=True)
+    def _read(self, file: Path, background: str | None) -> Tensor:
+        read = read_picture(file, background=background, keep_bytes=True)
         parts = (
             [read.pixels] if read.alpha is None else [as_bytes(as_float(read.pixels)), as_bytes(read.alpha)]
         )
@@ -144,15 +143,15 @@ class PictureSequence(Clip):
 def is_sequence(text: str) -> bool:
     """Whether a name stands for many pictures, and not for a film that is really called so."""
     path = Path(text)
-    return path.is_dir() or is_pattern(text) or (bool(_NUMBER.search(text)) and not path.is_file())
+    return path.is_dir() or is_pattern(text) or (bool(NUMBER_PLACE.search(text)) and not path.is_file())
 
 
 def _files_of(text: str) -> Sequence[Path]:
     if Path(text).is_dir():
         return sorted(find_images(text), key=_in_order)
-    pattern = str(Path(_NUMBER.sub("*", text)))
+    pattern = str(Path(NUMBER_PLACE.sub("*", text)))
     found = find_matches(pattern)
-    if _NUMBER.search(text):  # %05d stands for a number
+    if NUMBER_PLACE.search(text):  # %05d stands for a number
         number = re.compile(re.escape(pattern).replace(r"\*", r"\d+"))
         found = [path for path in found if number.fullmatch(str(path))]
     if not found:

@@ -20,7 +20,6 @@ from arbstyle.video.library import load_av
 FALLBACK_RATE = Fraction(25)
 """Frames a second of a file that does not say."""
 
-_UNSPECIFIED = 2
 _HDR_TRANSFERS = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}
 _BT709, _BT601 = 1, 5
 _CODECS_WITH_HIDDEN_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop the alpha
