@@ -45,6 +45,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+RUNTIME_VERSION = "1.22.0"
+"""As in web/package.json."""
 
 Site = Mapping[str, Path | bytes]
 """What lies at each address of the page: a file, or what would be in it."""
@@ -64,18 +66,22 @@ def collect_site(runtime: Path | None = None) -> dict[str, Path | bytes]:
     """All files of the page by address, without the leading slash.
 
     Args:
-        runtime: a folder with ONNX Runtime Web, as npm unpacks it; default: where `npm install` puts it.
+        runtime: a folder with ONNX Runtime Web, as npm unpacks it; default: where `npm install` puts it, run
+            in the folder of the page, in `web` or here.
 
     Raises:
         ArbstyleError: something is missing.
     """
     page = page_folder()
-    runtime = runtime or page / "node_modules" / "onnxruntime-web"
-    dist = runtime / "dist"
-    if not all((dist / name).is_file() for name in RUNTIME):
+    usual = [place / "node_modules" / "onnxruntime-web" for place in (page, Path("web"), Path())]
+    places = usual if runtime is None else [runtime]
+    dist = next((place / "dist" for place in places if _is_runtime(place / "dist")), None)
+    if dist is None:
+        where = " or ".join(f"'{place}'" for place in places)
         raise ArbstyleError(
-            f"the page needs ONNX Runtime Web, which is not in '{runtime}': run 'npm install' in '{page}', "
-            "or give the folder of the npm package onnxruntime-web with --runtime"
+            f"the page needs ONNX Runtime Web, which is not in {where}: run "
+            f"'npm install onnxruntime-web@{RUNTIME_VERSION}' here, or give the folder of that package with "
+            "--runtime"
         )
     assets = Path(str(files("arbstyle"))) / "assets"
     site: dict[str, Path | bytes] = {name: page / name for name in PAGE}
@@ -86,6 +92,10 @@ def collect_site(runtime: Path | None = None) -> dict[str, Path | bytes]:
     site["files.json"] = json.dumps(sorted(site)).encode()  # what is kept for working without a network
     site |= {f"ort/{name}": dist / name for name in RUNTIME_WITH_GPU if (dist / name).is_file()}
     return site
+
+
+def _is_runtime(dist: Path) -> bool:
+    return all((dist / name).is_file() for name in RUNTIME)
 
 
 def write_site(site: Site, folder: str | Path) -> Path:

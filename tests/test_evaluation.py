@@ -180,6 +180,14 @@ def test_means_and_paired_differences(folders, encoder):
     assert summary.medians["content_loss"] == pytest.approx(np.median(values["mix"]))
 
 
+def test_a_single_photo_and_a_single_style(folders, encoder):
+    content, style, report = folders
+    evaluation = evaluate(
+        content / "dog.png", style / "oil.png", report, methods=[Mix()], size=SIZE, encoder=encoder
+    )
+    assert [pair.name for pair in evaluation.pairs] == ["dog__oil"]
+
+
 def test_subsets_are_the_first_by_name(folders, encoder):
     content, style, report = folders
     evaluation = evaluate(content, style, report, methods=[Mix()], size=SIZE, contents=1, encoder=encoder)

@@ -917,6 +917,13 @@ def test_settings_out_of_range_are_one_line(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_no_words_at_all_are_one_line(capsys: pytest.CaptureFixture[str]):
+    assert main(["train"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "fit,validate" in complaint
+
+
 def test_moments_are_learned_while_painting(sets: Path, tmp_path: Path, quiet: None):
     more = ("--trainer.max_steps", "60", "--trainer.log_every_n_steps", "1")
     assert main(command(sets, tmp_path, *more, overlay="moments.yaml")) == 0

@@ -49,7 +49,7 @@ class Copy(VideoStylizer):
     def reset(self) -> None:
         self.painted = 0
 
-    def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
+    def paint(self, frame: Any, time: float = 0.0) -> Any:
         self.painted += 1
         return frame
 
@@ -527,7 +527,7 @@ class Interrupted(Copy):
         super().__init__()
         self.after = after
 
-    def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
+    def paint(self, frame: Any, time: float = 0.0) -> Any:
         if self.painted == self.after:
             raise KeyboardInterrupt
         # Depends on what was painted before, as stable painting does.
@@ -613,6 +613,13 @@ def test_a_film_is_painted_as_its_frames_are(stylizer: Stylizer, two_threads: No
     weights = crossfade([(0, 0.2)])
     painter = VideoStylizer(stylizer, STYLES, weights=weights, stability=stability)
     expected = [painter.paint(frame.pixels, float(frame.time)) for frame in frames]
+    painter.reset()
+    array = frames[0].pixels[0].permute(1, 2, 0).numpy()
+    for as_given in (array, Image.fromarray(array)):
+        assert np.array_equal(np.asarray(painter.paint(as_given)), expected[0][0].permute(1, 2, 0).numpy()), (
+            "a frame of another kind"
+        )
+        painter.reset()
     painter.reset()
     film = list(painter.paint_film(frames))
     assert [frame.time for frame in film] == [frame.time for frame in frames]

@@ -246,6 +246,17 @@ def test_killed_and_interrupted_work_ends_as_if_it_had_not_been(tmp_path: Path):
     assert not parts.exists()
 
 
+def test_a_job_that_fails_before_its_first_frame_leaves_nothing(tmp_path: Path):
+    film = write_film(tmp_path / "film.mp4", 3, size=(16, 24))
+    command = [film, "--style", NIGHT, "-o", tmp_path / "out.mp4"]
+    assert video(*command, "--start", "5:00") == 2
+    clip = see_through(tmp_path / "clip", (0, 0, 0))
+    Image.new("RGB", (10, 10)).save(clip / "2.png")
+    assert video(clip, "--style", NIGHT, "-o", tmp_path / "frames.mp4") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip", "film.mp4"]
+    assert video(*command, "--codec", "h265") == 0
+
+
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
 def test_a_folder_called_like_unfinished_work_is_not_deleted(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

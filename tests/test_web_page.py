@@ -22,7 +22,7 @@ from PIL import Image
 from arbstyle import ArbstyleError
 from arbstyle.cli import main
 from arbstyle.painting.gallery import gallery_files
-from arbstyle.web import RUNTIME, Site, collect_site, make_server, write_site
+from arbstyle.web import RUNTIME, RUNTIME_VERSION, Site, collect_site, make_server, write_site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples"
@@ -124,9 +124,24 @@ def test_files_of_others_are_not_replaced(
     assert source.read_bytes() == before
 
 
+@pytest.mark.parametrize("place", ["", "web"])
+def test_the_runtime_is_found_where_npm_puts_it(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    dist = tmp_path / place / "node_modules" / "onnxruntime-web" / "dist"
+    dist.mkdir(parents=True)
+    for name in RUNTIME:
+        (dist / name).write_bytes(b"mine")
+    monkeypatch.setattr("arbstyle.web.page_folder", lambda: tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    found = collect_site()[f"ort/{RUNTIME[0]}"]
+    assert isinstance(found, Path)
+    assert found.read_bytes() == b"mine"
+
+
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], small_site: Site):
     assert main(["web", "--runtime", str(tmp_path / "nothing"), "-o", str(tmp_path / "site")]) == 2
-    assert "npm install" in capsys.readouterr().err
+    assert "npm install onnxruntime-web@" in capsys.readouterr().err
+    needed = json.loads((REPOSITORY / "web" / "package.json").read_text())["dependencies"]
+    assert needed == {"onnxruntime-web": RUNTIME_VERSION}
     assert not (tmp_path / "site").exists()
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

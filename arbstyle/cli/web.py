@@ -24,7 +24,8 @@ def web(
     Args:
         port: of the server; 0 takes a free one.
         host: address to listen on.
-        runtime: the unpacked npm package onnxruntime-web (default: where 'npm install' in web/ puts it).
+        runtime: the unpacked npm package onnxruntime-web (default: where npm puts it, here or in
+            web/).
         output: write all files of the page there, and serve nothing.
         overwrite: replace files that exist there.
     """

@@ -59,11 +59,16 @@ def spread_pairs(pairs: Sequence[AnyPair], number: int) -> list[AnyPair]:
 
 
 def pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[Path]:
+    """The first pictures of a folder or pattern, or a single one.
+
+    Raises:
+        ArbstyleError: no picture, a limit below 1, or two of one name: a report names them by that.
+    """
     if limit is not None and limit < 1:
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
-    # A pattern names pictures too; what matches nothing is reported as a folder that is not there.
+    # What a pattern matches not is reported as a folder that is not there.
     paths = find_matches(str(folder)) if is_pattern(str(folder)) else []
-    paths = paths or find_images(folder)
+    paths = paths or ([Path(folder)] if Path(folder).is_file() else find_images(folder))
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:

@@ -10,6 +10,7 @@ import signal
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -231,7 +232,7 @@ def _is_of_a_run(settings: Path) -> bool:
 
 def _check_configs(argv: Sequence[str]) -> None:
     """Refuse files that the parser would wait for, or give up at: a pipe, and what is no text."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
         option, equals, value = word.partition("=")
         path = value if equals else following  # or settings themselves, longer than any file's name
         if option not in CONFIG_OPTIONS or not os.path.exists(path):

@@ -94,10 +94,21 @@ class VideoJob:
                 self.record = self._read_record(unfinished)
             else:
                 self._clear()
+            held.enter_context(self._gone_unless_begun())
             self._check_container()
             self._write_record()
             self._held = held.pop_all()
         return self.frames_done
+
+    @contextmanager
+    def _gone_unless_begun(self) -> Iterator[None]:
+        """A job that fails before anything is painted leaves nothing: there is nothing to resume."""
+        try:
+            yield
+        except BaseException:
+            if not self.frames_done:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def _clear(self) -> None:
         for path in self.folder.iterdir():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -79,29 +81,38 @@ class VideoStylizer:
         """
         self.reset()
         for number, frame in enumerate(frames):
-            painted = self.paint(as_tensor(frame), number / rate)
-            if isinstance(frame, Tensor):
-                yield painted[0] if frame.dim() == 3 else painted
-            else:
-                yield to_pil(as_float(painted))
+            yield self.paint(frame, number / rate)
 
     def reset(self) -> None:
         """Forget all frames so far."""
         if self.stabilizer:
             self.stabilizer.reset()
 
-    def paint(self, frame: Tensor, time: float = 0.0) -> Tensor:
+    @overload
+    def paint(self, frame: Tensor, time: float = 0.0) -> Tensor: ...
+
+    @overload
+    def paint(self, frame: str | Path | np.ndarray | Image.Image, time: float = 0.0) -> Image.Image: ...
+
+    @overload
+    def paint(self, frame: PictureLike, time: float = 0.0) -> Tensor | Image.Image: ...
+
+    def paint(self, frame: PictureLike, time: float = 0.0) -> Tensor | Image.Image:
         """Paint the next frame.
 
         Args:
-            frame: 1×3×H×W of bytes or floats in [0,1].
+            frame: whatever :class:`Stylizer` takes for a photo.
             time: at which it is shown, in seconds.
 
         Returns:
-            1×3×H×W of the same type.
+            a tensor of the same shape and type for a tensor, else a Pillow image.
         """
-        look = self._look(frame)
-        return self._steadied(frame, look, self._painted(frame, look, time))
+        pixels = as_tensor(frame)
+        look = self._look(pixels)
+        painted = self._steadied(pixels, look, self._painted(pixels, look, time))
+        if isinstance(frame, Tensor):
+            return painted[0] if frame.dim() == 3 else painted
+        return to_pil(as_float(painted))
 
     def paint_film(self, frames: Iterable[Frame]) -> Generator[Frame, None, None]:
         """Paint the frames of a film, several of them side by side, and so faster than one by one.
