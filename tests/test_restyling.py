@@ -195,6 +195,36 @@ def test_a_broken_picture_and_a_broken_style_cost_only_themselves(
     assert "1 painted, 1 were there, 2 failed" in capsys.readouterr().out
 
 
+def test_a_picture_too_long_for_its_format_costs_only_itself(paintings: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    noise((40, 40), 1).save(tmp_path / "in" / "good.png")
+    noise((16_500, 16), 2).save(tmp_path / "in" / "long.png")
+    rows = manifest(restyle(tmp_path / "in", paintings, tmp_path / "out", format="webp"))
+    assert [row["status"] for row in rows] == ["done", "failed"]
+    assert "WEBP holds at most 16383 pixels a side, the picture has 16500" in rows[1]["error"]
+    assert list(contents(tmp_path / "out")) == ["good.webp"]
+
+
+@pytest.mark.parametrize("error", [ArbstyleError("no memory"), MemoryError(), RuntimeError("out of memory")])
+def test_a_picture_that_cannot_be_painted_costs_only_itself(
+    error: Exception, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "in").mkdir()
+    for name, side in (("good.png", 40), ("large.png", 48)):
+        noise((side, side), 1).save(tmp_path / "in" / name)
+    stylize = Stylizer.stylize
+
+    def fail_at_large(self: Stylizer, photo: Any, *arguments: Any, **options: Any) -> Any:
+        if photo.shape[-1] == 48:
+            raise error
+        return stylize(self, photo, *arguments, **options)
+
+    monkeypatch.setattr(Stylizer, "stylize", fail_at_large)
+    rows = manifest(restyle(tmp_path / "in", paintings, tmp_path / "out"))
+    assert [row["status"] for row in rows] == ["done", "failed"]
+    assert "memory" in rows[1]["error"]
+
+
 # --- interruptions ------------------------------------------------------------------------------
 
 

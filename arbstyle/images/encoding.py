@@ -47,7 +47,7 @@ def write_array(
         if bits == 16:
             encoded = _encode_png16(planes, metadata)
         else:
-            encoded = _encode(planes, image_format, int(quality), metadata)
+            encoded = encode(planes, image_format, int(quality), metadata)
     except Exception as error:  # like decoders, encoders raise anything
         raise ArbstyleError(f"cannot write {quoted(path)} as {image_format}: {reason_of(error)}") from error
     with atomic_path(path) as temporary:
@@ -57,13 +57,16 @@ def write_array(
 
 def check_sides(path: Path, longest: int) -> None:
     """Raise an ArbstyleError if a file of this name can't hold so many pixels a side."""
-    image_format = FORMATS[path.suffix.lower()]
+    if reason := why_too_long(FORMATS[path.suffix.lower()], longest):
+        raise ArbstyleError(f"cannot write {quoted(path)}: {reason}; use .png or .tif")
+
+
+def why_too_long(image_format: str, longest: int) -> str | None:
+    """What a format says to so many pixels a side, if that is too many."""
     limit = _LONGEST_SIDE.get(image_format, longest)
-    if longest > limit:
-        raise ArbstyleError(
-            f"cannot write {quoted(path)}: {image_format} holds at most {limit} pixels a side, "
-            f"the picture has {longest}; use .png or .tif"
-        )
+    if longest <= limit:
+        return None
+    return f"{image_format} holds at most {limit} pixels a side, the picture has {longest}"
 
 
 def quantise(planes: np.ndarray, dtype: type[np.uint8] | type[np.uint16] = np.uint8) -> np.ndarray:
@@ -80,7 +83,10 @@ def quantise(planes: np.ndarray, dtype: type[np.uint8] | type[np.uint16] = np.ui
     return values
 
 
-def _encode(planes: np.ndarray, image_format: str, quality: int, metadata: Mapping[str, Any]) -> bytes:
+def encode(
+    planes: np.ndarray, image_format: str, quality: int, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """An array C×H×W as a file; equal pixels give equal files. Encoders raise anything."""
     # TIFF stays uncompressed: with compression, Pillow cannot write the directories of EXIF.
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0},
@@ -92,7 +98,7 @@ def _encode(planes: np.ndarray, image_format: str, quality: int, metadata: Mappi
     # In memory first: writing straight to a full disk, Pillow reports "encoder error" and no reason.
     buffer = io.BytesIO()
     image = Image.fromarray(quantise(planes, np.uint8))
-    image.save(buffer, image_format, **options.get(image_format, {}), **metadata)
+    image.save(buffer, image_format, **options.get(image_format, {}), **(metadata or {}))
     return buffer.getvalue()
 
 

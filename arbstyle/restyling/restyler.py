@@ -13,10 +13,12 @@ from typing import Any, Literal
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import as_bytes, from_pil, resize, to_pil
+from arbstyle.errors import ArbstyleError, memory_for, reason_of
+from arbstyle.images import as_bytes, from_pil, resize
 from arbstyle.images.decoding import open_picture
-from arbstyle.painting import Stylizer
+from arbstyle.images.encoding import encode, why_too_long
+from arbstyle.images.files import FORMATS
+from arbstyle.painting import Style, Stylizer
 from arbstyle.painting.each import stylize_each
 from arbstyle.restyling.draw import Draw, draw
 from arbstyle.restyling.styles import StyleTable
@@ -24,11 +26,11 @@ from arbstyle.restyling.styles import StyleTable
 Format = Literal["same", "jpg", "png", "webp"]
 KeepColors = Literal["none", "luminance"]
 
-ENCODERS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}
-"""What pictures can be written as, by suffix."""
-ALIASES = {".jpeg": ".jpg", ".jfif": ".jpg", ".jpe": ".jpg", ".tiff": ".tif"}
-_KEPT_NAMES = {*ENCODERS, ".jpeg", ".tiff"}
-_SUFFIXES = {encoder: suffix for suffix, encoder in ENCODERS.items()}
+_KEPT_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}
+"""What pictures stay, by the suffix of those whose names have none; all others become PNG."""
+_KEPT_NAMES = {suffix for suffix, format in FORMATS.items() if format in _KEPT_FORMATS.values()}
+_SUFFIXES = {format: suffix for suffix, format in _KEPT_FORMATS.items()}
+_OTHER_NAMES = {".jfif": ".jpg", ".jpe": ".jpg"}
 
 GPU_BATCH = 16
 """Pictures of one size that a GPU paints at once. On a CPU one is as fast."""
@@ -93,7 +95,7 @@ def result_suffix(suffix: str, format: Format) -> str:
         return f".{format}"
     if suffix == "" or suffix.lower() in _KEPT_NAMES:
         return suffix
-    return ALIASES.get(suffix.lower(), ".png")
+    return _OTHER_NAMES.get(suffix.lower(), ".png")
 
 
 class Restyler:
@@ -142,7 +144,7 @@ class Restyler:
         }
 
     def paint(self, requests: Sequence[Request]) -> list[Painted | ArbstyleError]:
-        """Paint; a picture that cannot be read gives its error instead.
+        """Paint; a picture that cannot be read, painted or written gives its error instead.
 
         Alone, a picture's bits do not depend on the others. In batches they may, by a rounding.
         """
@@ -157,7 +159,9 @@ class Restyler:
             draws = [requests[number].draw for number in photos]
             painted = self._stylize([photo for photo, _ in photos.values()], draws)
             for (number, (_, suffix)), pixels in zip(photos.items(), painted, strict=True):
-                results[number] = Painted(encode(pixels, suffix, self.recipe.quality), suffix)
+                results[number] = (
+                    pixels if isinstance(pixels, ArbstyleError) else self._encode(pixels, suffix)
+                )
         return results
 
     def _buckets(self, requests: Sequence[Request]) -> Iterable[list[int]]:
@@ -174,7 +178,9 @@ class Restyler:
             for start in range(0, len(numbers), batch)
         )
 
-    def _stylize(self, photos: Sequence[torch.Tensor], draws: Sequence[Draw]) -> list[torch.Tensor]:
+    def _stylize(
+        self, photos: Sequence[torch.Tensor], draws: Sequence[Draw]
+    ) -> list[torch.Tensor] | list[torch.Tensor | ArbstyleError]:
         styles = [self.styles.style(draw.style) for draw in draws]
         options: Any = {"keep_colors": self.recipe.keep_colors, "style_size": self.recipe.style_size}
         # Orientation in EXIF can make equal sizes differ.
@@ -186,9 +192,26 @@ class Restyler:
                 )
                 return list(painted.split(1))
         return [
-            self.stylizer.stylize(photo, style, draw.strength, seed=draw.seed, **options)
+            self._stylize_one(photo, style, draw, options)
             for photo, style, draw in zip(photos, styles, draws, strict=True)
         ]
+
+    def _stylize_one(
+        self, photo: torch.Tensor, style: Style, draw: Draw, options: dict[str, Any]
+    ) -> torch.Tensor | ArbstyleError:
+        try:
+            with memory_for("paint the picture"):
+                return self.stylizer.stylize(photo, style, draw.strength, seed=draw.seed, **options)
+        except ArbstyleError as error:
+            return error
+
+    def _encode(self, pixels: torch.Tensor, suffix: str) -> Painted | ArbstyleError:
+        """Bytes 1×3×H×W as a file."""
+        format = FORMATS[suffix.lower()]
+        try:
+            return Painted(encode(pixels[0].cpu().numpy(), format, self.recipe.quality), suffix)
+        except Exception as error:  # like decoders, encoders raise anything
+            return ArbstyleError(f"cannot write the picture as {format}: {reason_of(error)}")
 
     def _decode(self, request: Request) -> tuple[torch.Tensor, str]:
         """Bytes 1×3×H×W, and the result's suffix."""
@@ -200,7 +223,10 @@ class Restyler:
         except Exception as error:  # Pillow's plug-ins raise nearly anything for a broken file
             raise ArbstyleError(f"not a readable picture: {_reason(error, request.data)}") from error
         if self.recipe.size is not None:
-            photo = resize(photo, self.recipe.size)
+            with memory_for("resize the picture"):
+                photo = resize(photo, self.recipe.size)
+        if reason := why_too_long(FORMATS[suffix.lower()], max(photo.shape[2:])):
+            raise ArbstyleError(f"cannot write the picture: {reason}; use --format png")
         return as_bytes(photo), suffix
 
     def __call__(
@@ -233,15 +259,6 @@ class Restyler:
             columns[name] = [record[name] for record in records]
         columns["error"] = [None if isinstance(result, Painted) else str(result) for result in results]
         return columns
-
-
-def encode(pixels: torch.Tensor, suffix: str, quality: int) -> bytes:
-    """Bytes 1×3×H×W as a file; equal pixels give equal files."""
-    encoder = ENCODERS[ALIASES.get(suffix.lower(), suffix.lower())]
-    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}
-    buffer = io.BytesIO()
-    to_pil(pixels).save(buffer, encoder, **options.get(encoder, {}))
-    return buffer.getvalue()
 
 
 def _encoded(image: Any) -> tuple[bytes, str]:
