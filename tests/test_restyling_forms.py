@@ -296,6 +296,58 @@ def test_shards_keep_names_and_members(shards: Path, paintings: Path, tmp_path: 
                 assert (before == after) != name.endswith("png")
 
 
+def make_shard(file: Path, *samples: dict[str, bytes]) -> None:
+    """Samples 0, 1, … as members by extension."""
+    file.parent.mkdir(exist_ok=True)
+    with tarfile.open(file, "w") as tar:
+        for number, members in enumerate(samples):
+            for extension, data in members.items():
+                info = tarfile.TarInfo(f"{number}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+def members_of(file: Path) -> dict[str, bytes]:
+    with tarfile.open(file) as tar:
+        return {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
+
+
+def test_further_pictures_and_members_of_a_sample_stay(tree: Path, paintings: Path, tmp_path: Path):
+    photo, mask = (tree / NAMES[0]).read_bytes(), (tree / NAMES[1]).read_bytes()
+    samples = [
+        {"mask.png": mask, "png": photo, "cls": b"1"},
+        {"png": photo, "mask.png": mask, "cls": b"-1", "note.txt": b"only here", "seen.png": mask},
+    ]
+    make_shard(tmp_path / "in" / "a.tar", *samples)
+    restyle(tmp_path / "in", paintings, tmp_path / "out")
+    before, after = members_of(tmp_path / "in" / "a.tar"), members_of(tmp_path / "out" / "a.tar")
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {"0.png", "1.png"}
+
+
+def test_a_picture_never_takes_the_place_of_another(tree: Path, paintings: Path, tmp_path: Path):
+    photo = (tree / NAMES[0]).read_bytes()
+    make_shard(tmp_path / "in" / "a.tar", {"webp": photo, "png": b"mask"}, {"webp": photo})
+    rows = manifest(restyle(tmp_path / "in", paintings, tmp_path / "out", format="png"))
+    assert [row["status"] for row in rows] == ["failed", "done"]
+    assert rows[0]["error"] == "the sample has another 'png'; use another --format"
+    assert [*members_of(tmp_path / "out" / "a.tar")] == ["1.png"]
+
+
+@pytest.mark.parametrize("label", ["²", "9" * 30, "cat"])
+def test_classes_that_are_no_numbers(label: str, tree: Path, paintings: Path, tmp_path: Path):
+    photo = (tree / NAMES[0]).read_bytes()
+    word, number = {"png": photo, "cls": label.encode()}, {"png": photo, "cls": b"3"}
+    make_shard(tmp_path / "words" / "a.tar", word, number)
+    restyle(tmp_path / "words", paintings, tmp_path / "kept")
+    assert members_of(tmp_path / "kept" / "a.tar")["0.cls"] == label.encode()
+
+    make_shard(tmp_path / "numbers" / "a.tar", number, word)
+    rows = manifest(restyle(tmp_path / "numbers", paintings, tmp_path / "out"))
+    assert [row["status"] for row in rows] == ["done", "failed"]
+    assert f"expected a whole number in 'cls' as in the first sample, got '{label[:20]}'" == rows[1]["error"]
+
+
 def test_shards_become_parquet(shards: Path, paintings: Path, tmp_path: Path):
     restyle(shards, paintings, tmp_path / "out", form="parquet")
     loaded = load("parquet", tmp_path / "out" / "*.parquet")

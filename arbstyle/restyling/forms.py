@@ -57,8 +57,8 @@ class Input(Protocol):
 class PartWriter(Protocol):
     """A part that is being written."""
 
-    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
-        """Add pictures; ``columns`` are those of their chunk. Returns where each one is."""
+    def write(self, results: Sequence[Result], columns: pa.Table) -> Sequence[str | ArbstyleError]:
+        """Add pictures; ``columns`` are those of their chunk. Returns where each is, or why it is nowhere."""
         ...
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from arbstyle.errors import ArbstyleError, reason_of
+from arbstyle.errors import ArbstyleError, one_line, reason_of
 from arbstyle.images import atomic_path
 from arbstyle.restyling.features import LABEL, picture_schema
 from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, numbered, picture_suffix
 
 CLASS = "cls"
 _TEXTS = {"txt", "text", "json"}
+_NUMBER = re.compile(rb"\s*-?[0-9]{1,18}\s*")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Shards:
     Attributes:
         root: the folder that names are relative to.
         files: ``.tar``.
-        fields: extensions of members besides the pictures, sorted.
+        fields: extensions of members besides the picture to paint, sorted.
         numbered_classes: ``cls`` members hold numbers.
     """
 
@@ -49,11 +50,16 @@ class Shards:
         names = tuple(file.relative_to(root).as_posix() for file in files)
         with _opened(files[0]) as tar:
             _, members = next(_samples(tar), ("", []))
-            fields = [_extension(m.name) for m in members if not picture_suffix(m.name)]
-            if len(fields) == len(members):
-                raise ArbstyleError(f"expected a picture in the first sample of '{files[0]}', found {fields}")
+            extensions = [_extension(member.name) for member in members]
+            picture = _picture(extensions)
+            if picture is None:
+                raise ArbstyleError(
+                    f"expected a picture in the first sample of '{files[0]}', found {extensions}"
+                )
             classes = [_content(tar, m) for m in members if _extension(m.name) == CLASS]
-        return cls(str(root), names, tuple(sorted(fields)), all(text.strip().isdigit() for text in classes))
+        fields = tuple(sorted({*extensions} - {picture}))
+        numbered_classes = bool(classes) and all(_number(data) is not None for data in classes)
+        return cls(str(root), names, fields, numbered_classes)
 
     @property
     def schema(self) -> pa.Schema:
@@ -83,7 +89,7 @@ class Shards:
         waiting: list[tuple[str, dict[str, bytes]]] = []
         with _opened(Path(self.root, part.file), part.start) as tar:
             for number, (key, members) in enumerate(_samples(tar), start=1):
-                waiting.append((key, {member.name: _content(tar, member) for member in members}))
+                waiting.append((key, {_extension(m.name): _content(tar, m) for m in members}))
                 if len(waiting) == CHUNK or number == part.count:
                     yield self._chunk(waiting)
                     waiting = []
@@ -91,36 +97,42 @@ class Shards:
                     break
 
     def _chunk(self, samples: Sequence[tuple[str, dict[str, bytes]]]) -> Chunk:
-        names, images = [], []
-        others: dict[str, list[object]] = {name: [] for name in self.fields}
+        """Of keys with their members by extension."""
+        names, images, others = [], [], []
         for key, members in samples:
-            picture = next((name for name in members if picture_suffix(name)), None)
-            names.append(key + picture_suffix(picture or ""))
-            images.append(
-                ArbstyleError("not a readable picture: the sample holds none")
-                if picture is None
-                else members[picture]
+            picture = _picture([extension for extension in members if extension not in self.fields])
+            names.append(key + picture_suffix(f"{key}.{picture}"))
+            images.append(self._image(members, picture))
+            others.append({name: data for name, data in members.items() if name != picture})
+        return Chunk([key for key, _ in samples], names, images, self._columns(others))
+
+    def _image(self, members: dict[str, bytes], picture: str | None) -> bytes | ArbstyleError:
+        if picture is None:
+            return ArbstyleError("not a readable picture: the sample holds none")
+        label = members.get(CLASS, b"").strip()
+        if self.numbered_classes and label and _number(label) is None:
+            shown = one_line(label[:20].decode("utf-8", "replace"))
+            return ArbstyleError(
+                f"expected a whole number in '{CLASS}' as in the first sample, got '{shown}'"
             )
-            found = {_extension(name): data for name, data in members.items()}
-            for name, values in others.items():
-                values.append(self._value(name, found.get(name)))
-        fields = [self._field(name) for name in self.fields]
-        arrays = [pa.array(values, field.type) for values, field in zip(others.values(), fields, strict=True)]
-        columns = (
-            pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-            if fields
-            else pa.table({"row": pa.nulls(len(samples))})
-        )
-        return Chunk([key for key, _ in samples], names, images, columns)
+        return members[picture]
+
+    def _columns(self, samples: Sequence[dict[str, bytes]]) -> pa.Table:
+        """The members that are in the first sample of all, and whatever else these hold."""
+        further = {name for members in samples for name in members} - {*self.fields}
+        names = [*self.fields, *sorted(further)]
+        if not names:
+            return pa.table({"row": pa.nulls(len(samples))})
+        fields = [self._field(name) for name in names]
+        values = [[self._value(name, members.get(name)) for members in samples] for name in names]
+        arrays = [pa.array(column, field.type) for column, field in zip(values, fields, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
     def _value(self, name: str, data: bytes | None) -> object:
         kind = self._field(name).type
         if data is None or pa.types.is_binary(kind):
             return data
-        text = data.decode("utf-8", "replace")
-        if pa.types.is_int64(kind):
-            return int(text) if text.strip().isdigit() else None
-        return text
+        return _number(data) if pa.types.is_int64(kind) else data.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -155,14 +167,18 @@ class ShardPart:
         self.tar = tar
         self.name = name
 
-    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str]:
-        """Add samples; returns where each one is."""
+    def write(self, results: Sequence[Result], columns: pa.Table) -> list[str | ArbstyleError]:
+        """Add samples; returns where each one is, or why it has no place."""
         rows = columns.to_pylist()
-        places = []
+        places: list[str | ArbstyleError] = []
         for result in results:
             suffix = picture_suffix(result.name)
             key = webdataset_key(result.name.removesuffix(suffix))
-            for extension, data in _members(rows[result.row]).items():
+            members = _members(rows[result.row])
+            if suffix[1:].lower() in members:
+                places.append(ArbstyleError(f"the sample has another '{suffix[1:]}'; use another --format"))
+                continue
+            for extension, data in members.items():
                 self._add(f"{key}.{extension}", data)
             self._add(f"{key}{suffix}", result.data)
             places.append(f"{self.name}/{key}{suffix}")
@@ -238,6 +254,17 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _key(name: str) -> str:
     *folders, last = name.split("/")
     return "/".join([*folders, last.split(".")[0]])
+
+
+def _picture(extensions: Sequence[str]) -> str | None:
+    """Which member is the picture to paint: ``jpg`` rather than ``mask.png``, else the first."""
+    pictures = [extension for extension in extensions if picture_suffix(f"_.{extension}")]
+    return min(pictures, key=lambda extension: extension.count("."), default=None)
+
+
+def _number(label: bytes) -> int | None:
+    """A class as a number of 64 bits, if it is one."""
+    return int(label) if _NUMBER.fullmatch(label) else None
 
 
 def _extension(name: str) -> str:

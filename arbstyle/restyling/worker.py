@@ -112,12 +112,12 @@ class PartWorker:
             for draw in restyler.draws(key):
                 record = {**restyler.record(key, draw), "status": "done", "error": "", "output": ""}
                 records.append(record)
-                place = None
+                there = None
                 # In a batch, bits may depend on the others: then all of a part are painted together again.
                 if isinstance(output, FolderPart) and wanted and restyler.recipe.batch == 1:
-                    place = output.existing(result_name(name, draw.copy, copies, wanted), labels[row])
-                if place is not None:
-                    record["output"] = place
+                    there = output.existing(result_name(name, draw.copy, copies, wanted), labels[row])
+                if there is not None:
+                    record["output"] = there
                     kept += 1
                 elif isinstance(image, ArbstyleError):
                     record.update(status="failed", error=str(image))
@@ -135,7 +135,10 @@ class PartWorker:
                 record.update(status="failed", error=str(painted))
         if results:
             for record, place in zip(painted_records, output.write(results, chunk.columns), strict=True):
-                record["output"] = place
+                if isinstance(place, ArbstyleError):
+                    record.update(status="failed", error=str(place))
+                else:
+                    record["output"] = place
         return records, kept
 
     def _check_root(self) -> None:
