@@ -72,6 +72,17 @@ def find_matches(pattern: str) -> list[Path]:
     return sorted({path for path in places if _is_file(path)}, key=natural_order)
 
 
+def named_files(path: Path) -> list[Path]:
+    """The file of that name, else those that it names as a pattern, by name; none where there are none."""
+    return [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
+
+
+def files_below(folder: Path, *suffixes: str) -> list[Path]:
+    """The files in or below a folder that have the first of these suffixes that any has, by name."""
+    found = (sorted(find_matches(str(folder / "**" / f"*{suffix}"))) for suffix in suffixes)
+    return next((files for files in found if files), [])
+
+
 def natural_order(path: str | Path) -> tuple[list[list[int | str]], str]:
     """Sorts ``frame_2`` before ``frame_10``."""
     parts = [re.split(r"(\d+)", part) for part in Path(path).parts]

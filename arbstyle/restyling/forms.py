@@ -12,18 +12,19 @@ from typing import Literal, Protocol
 import pyarrow as pa
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import find_images, find_matches
 from arbstyle.images.files import why_no_file
+from arbstyle.images.finding import files_below, named_files
 from arbstyle.restyling.folders import Folder, FolderWriter
 from arbstyle.restyling.parts import Chunk, Part, Result
 from arbstyle.restyling.shards import Shards, ShardWriter
 from arbstyle.restyling.tables import Tables, TableWriter
 
 Form = Literal["same", "folder", "parquet", "webdataset"]
+ResultForm = Literal["folder", "parquet", "webdataset"]
 
 TABLES = (".parquet", ".arrow")
 SHARD = ".tar"
-PART_SIZES = {"folder": 100, "parquet": 1000, "webdataset": 1000}
+PART_SIZES: dict[ResultForm, int] = {"folder": 100, "parquet": 1000, "webdataset": 1000}
 """Pictures a part. A folder's parts show in nothing but what a killed worker has to do again."""
 
 
@@ -70,8 +71,10 @@ class Writer(Protocol):
         ...
 
 
-def form_of(input: Input) -> Literal["folder", "parquet", "webdataset"]:
-    """The form in which results look like the input."""
+def result_form(input: Input, form: Form) -> ResultForm:
+    """The form of the results; ``same`` is the one in which they look like the input."""
+    if form != "same":
+        return form
     if isinstance(input, Folder):
         return "folder"
     return "webdataset" if isinstance(input, Shards) else "parquet"
@@ -92,7 +95,7 @@ def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
     if path.is_dir():
         found = _open_folder(path, key)
     else:
-        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
+        files = named_files(path)
         found = (
             _open_files([file.absolute() for file in files], None, key)
             if files
@@ -103,12 +106,11 @@ def open_input(source: str, *, key: str = "", split: str = "train") -> Input:
     return found
 
 
-def writer_for(input: Input, folder: Path, form: Form) -> Writer:
+def writer_for(input: Input, folder: Path, form: ResultForm) -> Writer:
     """What writes an input's results to a folder, in a form."""
-    chosen = form_of(input) if form == "same" else form
-    if chosen == "folder":
+    if form == "folder":
         return FolderWriter(str(folder), input.schema, by_class=not isinstance(input, Folder))
-    if chosen == "webdataset":
+    if form == "webdataset":
         return ShardWriter(str(folder), input.schema, input.image)
     return TableWriter(str(folder), input.schema, input.image)
 
@@ -116,15 +118,13 @@ def writer_for(input: Input, folder: Path, form: Form) -> Writer:
 def _open_folder(path: Path, key: str) -> Input:
     root = path.absolute()
     try:
-        find_images(root, recursive=True)
+        return Folder.open(root)
     except ArbstyleError:
-        for suffix in (*TABLES, SHARD):
-            if files := sorted(find_matches(str(root / "**" / f"*{suffix}"))):
-                return _open_files(files, root, key)
+        if files := files_below(root, *TABLES, SHARD):
+            return _open_files(files, root, key)
         raise ArbstyleError(
             f"expected pictures, .parquet, .arrow or .tar files in or below '{path}', but there are none"
         ) from None
-    return Folder.open(root)
 
 
 def _open_files(files: Sequence[Path], root: Path | None, key: str) -> Input:

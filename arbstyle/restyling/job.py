@@ -21,7 +21,7 @@ from arbstyle.images import atomic_path, check_output_path
 from arbstyle.images.locking import LOCK, locked
 from arbstyle.painting import check_options
 from arbstyle.restyling.folders import Folder, check_distinct
-from arbstyle.restyling.forms import PART_SIZES, Form, form_of, open_input, writer_for
+from arbstyle.restyling.forms import PART_SIZES, Form, open_input, result_form, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine
 from arbstyle.restyling.parts import LONGEST_LIST, Part, part_of, picture_suffix, result_name
 from arbstyle.restyling.restyler import GPU_BATCH, Recipe, result_suffix
@@ -180,11 +180,11 @@ def plan(
     input = open_input(source, key=key, split=split)
     if isinstance(input, Folder) and Path(input.root) in (output, *output.parents):
         raise ArbstyleError(f"the results would lie in the input '{source}'; give another --output")
-    order = Order(input, writer_for(input, output, form), settled, str(notes / "parts"))
+    chosen = result_form(input, form)
+    order = Order(input, writer_for(input, output, chosen), settled, str(notes / "parts"))
     if known:
         parts = known
     else:
-        chosen = form_of(input) if form == "same" else form
         parts = input.parts(part_size or PART_SIZES[chosen])
         if not parts:
             raise ArbstyleError(f"expected pictures in '{source}', but it is empty")

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from arbstyle.errors import ArbstyleError
-from arbstyle.images import atomic_path, find_images, find_matches
+from arbstyle.images import atomic_path, find_images
 from arbstyle.images.files import why_no_file
+from arbstyle.images.finding import files_below, named_files
 from arbstyle.painting import Style, Stylizer
 from arbstyle.painting.gallery import gallery_file
 from arbstyle.restyling.parts import LONGEST_LIST
@@ -57,13 +58,13 @@ def find_style_files(texts: Sequence[str]) -> list[StyleFile]:
 
 def _expanded(path: Path) -> list[StyleFile]:
     if not path.is_dir():
-        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
+        files = named_files(path)
         if not files and path.exists():
             raise ArbstyleError(f"cannot read '{path}': {why_no_file(path)}")
         if not files:
             raise ArbstyleError(f"expected style pictures, but there is no file or folder '{path}'")
         return [StyleFile(file.name, str(file.absolute())) for file in files]
-    kept = find_matches(str(path / "**" / f"*{STYLE_FILE_SUFFIX}"))
+    kept = files_below(path, STYLE_FILE_SUFFIX)
     try:
         files = [*find_images(path, recursive=True), *kept]
     except ArbstyleError:

@@ -17,8 +17,9 @@ import datasets
 import numpy as np
 
 from arbstyle.errors import ArbstyleError, reason_of
-from arbstyle.images import find_images, find_matches, printable
+from arbstyle.images import find_images, printable
 from arbstyle.images.files import why_no_file
+from arbstyle.images.finding import files_below, named_files
 from arbstyle.training.pictures import Pictures, PictureSet, PictureStream
 from arbstyle.training.workers import Item
 
@@ -80,10 +81,7 @@ def _open_dataset(
     path = Path(source).expanduser()
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return explained(source, lambda: _saved_dataset(path, split))
-    if path.is_dir():
-        files = _files_in(path)
-    else:
-        files = [path] if path.is_file() else sorted(find_matches(str(path)), key=str)
+    files = _files_in(path) if path.is_dir() else named_files(path)
     if files:
         return _open_files(files, source, split, streaming, cache_dir)
     name, _, configuration = PRESETS.get(source, source).partition(":")
@@ -134,9 +132,8 @@ def _files_in(folder: Path) -> list[Path]:
     try:
         return find_images(folder, recursive=True)
     except ArbstyleError:
-        for suffix in FILE_BUILDERS:
-            if files := sorted(find_matches(str(folder / "**" / f"*{suffix}"))):
-                return files
+        if files := files_below(folder, *FILE_BUILDERS):
+            return files
         raise
 
 
