@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -246,6 +247,28 @@ def test_resume_does_only_what_is_missing(photos: Path, paintings: Path, tmp_pat
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert manifest(resumed) == manifest(whole)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet", "webdataset"])
+def test_another_input_is_not_resumed(form: Any, photos: Path, paintings: Path, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, folder in enumerate((first, second)):
+        (tmp_path / f"{number}").mkdir()
+        noise((32, 32 + 8 * number), number).save(tmp_path / f"{number}" / f"{number}.png")
+        restyle(tmp_path / f"{number}", paintings, folder, form=form)
+    restyle(first, paintings, tmp_path / "out")
+    first.rename(tmp_path / "moved")
+    restyle(tmp_path / "moved", paintings, tmp_path / "out", resume=True)
+    with pytest.raises(ArbstyleError, match="second' holds others than when the job began"):
+        restyle(second, paintings, tmp_path / "out", resume=True)
+
+
+def test_a_job_that_an_older_version_wrote_down_goes_on(photos: Path, paintings: Path, tmp_path: Path):
+    job = restyle(photos, paintings, tmp_path / "out")
+    about = json.loads((job.notes / "job.json").read_text())
+    del about["input"]
+    (job.notes / "job.json").write_text(json.dumps(about))
+    restyle(photos, paintings, tmp_path / "out", resume=True)
 
 
 def test_half_a_part_of_a_tree_is_kept(photos: Path, paintings: Path, tmp_path: Path):

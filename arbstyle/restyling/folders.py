@@ -15,7 +15,7 @@ import pyarrow as pa
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path, find_images
 from arbstyle.restyling.features import LABEL, class_names, picture_schema
-from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result
+from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, digest_of
 
 _UNSAFE = re.compile(r"[#:*?\"<>|\\\x00-\x1f]")
 
@@ -27,10 +27,12 @@ class Folder:
     Attributes:
         root: the folder.
         classes: the names of the folders that pictures lie in, sorted; none unless all lie in some.
+        digest: of the pictures' names.
     """
 
     root: str
     classes: tuple[str, ...] = ()
+    digest: str = ""
     image = "image"
 
     @classmethod
@@ -40,7 +42,8 @@ class Folder:
         Raises:
             ArbstyleError: no pictures.
         """
-        return cls(str(root), cls._classes(_names(root)))
+        names = _names(root)
+        return cls(str(root), cls._classes(names), digest_of(sorted(names)))
 
     @staticmethod
     def _classes(names: Sequence[str]) -> tuple[str, ...]:

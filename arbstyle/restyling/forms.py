@@ -42,6 +42,11 @@ class Input(Protocol):
         ...
 
     @property
+    def digest(self) -> str:
+        """Tells it from other sets, wherever it lies."""
+        ...
+
+    @property
     def schema(self) -> pa.Schema:
         """What it looks like as a table."""
         ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,9 +20,9 @@ from arbstyle.images import atomic_path, check_output_path
 from arbstyle.images.locking import LOCK, locked
 from arbstyle.painting import check_options
 from arbstyle.restyling.folders import Folder, check_distinct
-from arbstyle.restyling.forms import PART_SIZES, Form, open_input, result_form, writer_for
+from arbstyle.restyling.forms import PART_SIZES, Form, Input, open_input, result_form, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine
-from arbstyle.restyling.parts import LONGEST_LIST, Part, part_of, picture_suffix, result_name
+from arbstyle.restyling.parts import LONGEST_LIST, Part, digest_of, part_of, picture_suffix, result_name
 from arbstyle.restyling.restyler import GPU_BATCH, Recipe, result_suffix
 from arbstyle.restyling.styles import StyleFile, StyleTable, StyleWorker, find_style_files
 from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
@@ -183,6 +182,7 @@ def plan(
     chosen = result_form(input, form)
     order = Order(input, writer_for(input, output, chosen), settled, str(notes / "parts"))
     if known:
+        _check_same(input, source, notes)
         parts = known
     else:
         parts = input.parts(part_size or PART_SIZES[chosen])
@@ -191,7 +191,7 @@ def plan(
         if isinstance(input, Folder) and chosen == "folder":
             check_distinct([_name_in_folder(name, settled) for part in parts for name in part.names])
         _look_at_styles(files, settled, engine, notes, warn)
-        _write_down(notes, description, parts)
+        _write_down(notes, {**description, "input": input.digest}, parts)
     return Job(order, tuple(parts), engine, notes)
 
 
@@ -230,10 +230,8 @@ def _check(recipe: Recipe, part_size: int | None) -> None:
 
 
 def _digest(files: Sequence[StyleFile]) -> str:
-    state = hashlib.blake2b(digest_size=8)
-    for file in files:
-        state.update(f"{file.name}\0{os.path.getsize(file.path)}\0".encode("utf-8", "surrogateescape"))
-    return f"{len(files)} styles {state.hexdigest()}"
+    digest = digest_of(f"{file.name}\0{os.path.getsize(file.path)}" for file in files)
+    return f"{len(files)} styles {digest}"
 
 
 def _known(notes: Path, output: Path, description: dict[str, Any], resume: bool) -> list[Part] | None:
@@ -264,6 +262,15 @@ def _known(notes: Path, output: Path, description: dict[str, Any], resume: bool)
                 f"{earlier.get(name)!r} and is {value!r} now"
             )
     return parts
+
+
+def _check_same(input: Input, source: str, notes: Path) -> None:
+    # Older versions wrote down no digest.
+    if read_json_file(notes / "job.json").get("input", input.digest) != input.digest:
+        raise ArbstyleError(
+            f"--resume goes on with the same pictures, but '{source}' holds others than when the job began; "
+            "give that input, or another --output"
+        )
 
 
 def _look_at_styles(

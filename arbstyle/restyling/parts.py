@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,19 @@ def part_of(stored: Mapping[str, Any], number: int) -> Part:
     if outside:
         raise ValueError(f"the plan names '{outside[0]}', which is outside of the data set")
     return Part(**{**stored, "names": tuple(names)})
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """Tells a list of names from others."""
+    state = hashlib.blake2b(digest_size=8)
+    for line in lines:
+        state.update(f"{line}\0".encode("utf-8", "surrogateescape"))
+    return state.hexdigest()
+
+
+def digest_of_files(root: Path, names: Iterable[str]) -> str:
+    """Tells files from others by their names below a folder and their sizes."""
+    return digest_of(f"{name}\0{os.path.getsize(root / name)}" for name in sorted(names))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,16 @@ import pyarrow as pa
 from arbstyle.errors import ArbstyleError, one_line, reason_of
 from arbstyle.images import atomic_path
 from arbstyle.restyling.features import LABEL, picture_schema
-from arbstyle.restyling.parts import CHUNK, Chunk, Part, Result, numbered, picture_suffix
+from arbstyle.restyling.parts import (
+    CHUNK,
+    Chunk,
+    Part,
+    Result,
+    digest_of,
+    digest_of_files,
+    numbered,
+    picture_suffix,
+)
 
 CLASS = "cls"
 _TEXTS = {"txt", "text", "json"}
@@ -32,12 +41,14 @@ class Shards:
         files: ``.tar``.
         fields: extensions of members besides the picture to paint, sorted.
         numbered_classes: ``cls`` members hold numbers.
+        digest: of the files' names and sizes, and of the first sample: sizes of tar files are rounded.
     """
 
     root: str
     files: tuple[str, ...]
     fields: tuple[str, ...]
     numbered_classes: bool
+    digest: str = ""
     image = "image"
 
     @classmethod
@@ -59,7 +70,9 @@ class Shards:
             classes = [_content(tar, m) for m in members if _extension(m.name) == CLASS]
         fields = tuple(sorted({*extensions} - {picture}))
         numbered_classes = bool(classes) and all(_number(data) is not None for data in classes)
-        return cls(str(root), names, fields, numbered_classes)
+        first = (f"{member.name}\0{member.size}" for member in members)
+        digest = digest_of([digest_of_files(root, names), *first])
+        return cls(str(root), names, fields, numbered_classes, digest)
 
     @property
     def schema(self) -> pa.Schema:

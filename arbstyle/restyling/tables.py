@@ -22,6 +22,7 @@ from arbstyle.restyling.parts import (
     Chunk,
     Part,
     Result,
+    digest_of_files,
     numbered,
     picture_suffix,
 )
@@ -40,12 +41,14 @@ class Tables:
         files: ``.parquet`` or ``.arrow``.
         image: the column of pictures.
         key: a column that tells pictures apart; "" numbers the rows of each file.
+        digest: of the files' names and sizes.
     """
 
     root: str
     files: tuple[str, ...]
     image: str
     key: str = ""
+    digest: str = ""
 
     @classmethod
     def open(cls, root: Path, files: Sequence[Path], key: str = "") -> Tables:
@@ -71,7 +74,8 @@ class Tables:
                     f"expected the columns of '{files[0]}' in '{file}', too, but it has no '{min(missing)}'; "
                     "paint tables of different kinds one by one"
                 )
-        return cls(str(root), tuple(file.relative_to(root).as_posix() for file in files), image, key)
+        names = tuple(file.relative_to(root).as_posix() for file in files)
+        return cls(str(root), names, image, key, digest_of_files(root, names))
 
     @property
     def schema(self) -> pa.Schema:
