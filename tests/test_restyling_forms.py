@@ -25,6 +25,7 @@ from test_restyling import contents, manifest, noise, restyle
 from arbstyle import ArbstyleError
 from arbstyle.cli import main
 from arbstyle.images import find_images
+from arbstyle.restyling.features import PICTURE
 from arbstyle.restyling.job import plan
 from arbstyle.restyling.local import LocalEngine
 from arbstyle.restyling.restyler import Recipe, Restyler
@@ -217,6 +218,66 @@ def test_keys_never_lead_out_of_the_folder(tree: Path, paintings: Path, tmp_path
     assert list(contents(tmp_path / "x" / "out")) == ["a-b/c.png"]
 
 
+def table_of(folder: Path, *rows: tuple[str, str | None, str], picture: bytes) -> Path:
+    """Of keys, names of pictures and labels."""
+    keys, paths, labels = zip(*rows, strict=True)
+    pictures = pa.array([{"bytes": picture, "path": path} for path in paths], PICTURE)
+    folder.mkdir()
+    pq.write_table(pa.table({"id": keys, "label": labels, "image": pictures}), folder / "x.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("x", None, "cat"), ("x", None, "cat"), ("y", None, "cat")],
+        [("a:b", "1.png", "cat"), ("a*b", "2.png", "cat")],
+        [("x.png", None, "cat"), ("x", None, "cat")],
+        [("x", None, "cat"), ("x.png", None, "cat")],
+        [("x", None, "a/b"), ("x", None, "a:b")],
+    ],
+)
+def test_rows_that_would_share_a_file_are_one_line(
+    rows: Any, tree: Path, paintings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = table_of(tmp_path / "in", *rows, picture=(tree / NAMES[0]).read_bytes())
+    words = [
+        "dataset",
+        str(source),
+        "--styles",
+        str(paintings),
+        "-o",
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+    ]
+    assert main([*words, "--to", "folder", "--key", "id"]) == 2
+    error = capsys.readouterr().err
+    assert "two pictures would become" in error
+    assert "name a --key that tells all rows apart" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_one_key_in_files_of_their_own(tree: Path, paintings: Path, tmp_path: Path):
+    rows = [("x", "1.png", "cat"), ("x", "1.png", "dog"), ("x", "1.bmp", "dog"), ("y", None, "cat")]
+    source = table_of(tmp_path / "in", *rows, picture=(tree / NAMES[0]).read_bytes())
+    restyle(source, paintings, tmp_path / "out", key="id", form="folder")
+    assert sorted(contents(tmp_path / "out")) == ["cat/x.png", "cat/y.png", "dog/x.bmp", "dog/x.png"]
+    restyle(source, paintings, tmp_path / "table", key="id")
+    assert pq.read_table(tmp_path / "table" / "x.parquet")["id"].to_pylist() == ["x", "x", "x", "y"]
+
+
+@pytest.mark.parametrize("names", [["a.png", "a.webp"], ["a.b.png", "a-b.png"]])
+def test_pictures_that_would_share_a_key_are_one_line(names: list[str], paintings: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for name in names:
+        noise((32, 32), 1).save(tmp_path / "in" / name)
+    with pytest.raises(ArbstyleError, match=r"two pictures would become 'data-00000.tar/a.*'; rename them"):
+        restyle(tmp_path / "in", paintings, tmp_path / "out", form="webdataset")
+    restyle(tmp_path / "in", paintings, tmp_path / "out", form="webdataset", part_size=1)
+
+
 def test_a_damaged_table_costs_its_rows(table: Path, paintings: Path, tmp_path: Path):
     data = bytearray((table / "train.parquet").read_bytes())
     data[5000 : len(data) // 2] = bytes(len(data) // 2 - 5000)
@@ -346,6 +407,19 @@ def test_classes_that_are_no_numbers(label: str, tree: Path, paintings: Path, tm
     rows = manifest(restyle(tmp_path / "numbers", paintings, tmp_path / "out"))
     assert [row["status"] for row in rows] == ["done", "failed"]
     assert f"expected a whole number in 'cls' as in the first sample, got '{label[:20]}'" == rows[1]["error"]
+
+
+def test_samples_of_one_key_in_two_shards(tree: Path, paintings: Path, tmp_path: Path):
+    for number in range(2):
+        make_shard(
+            tmp_path / "in" / f"{number}.tar", {"png": (tree / NAMES[number]).read_bytes(), "cls": b".."}
+        )
+    with pytest.raises(ArbstyleError, match=r"two pictures would become '-/0.png'; rename them"):
+        restyle(tmp_path / "in", paintings, tmp_path / "out", form="folder")
+    restyle(tmp_path / "in", paintings, tmp_path / "out")
+    (tmp_path / "in" / "1.tar").unlink()
+    restyle(tmp_path / "in", paintings, tmp_path / "folder" / "out", form="folder")
+    assert [*contents(tmp_path / "folder" / "out")] == ["-/0.png"]
 
 
 def test_shards_become_parquet(shards: Path, paintings: Path, tmp_path: Path):

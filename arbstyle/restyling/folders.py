@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -69,9 +68,13 @@ class Folder:
 
     def read(self, part: Part) -> Iterator[Chunk]:
         """The part's pictures; what cannot be read comes with its error."""
+        for chunk in self.outline(part):
+            yield replace(chunk, images=[self._bytes(name) for name in chunk.names])
+
+    def outline(self, part: Part) -> Iterator[Chunk]:
+        """The names and labels of the part's pictures."""
         for start in range(0, part.count, CHUNK):
             names = list(part.names[start : start + CHUNK])
-            images = [self._bytes(name) for name in names]
             labels = (
                 [self._class_number[PurePosixPath(name).parent.name] for name in names]
                 if self.classes
@@ -80,7 +83,7 @@ class Folder:
             columns = pa.table(
                 {LABEL: pa.array(labels, pa.int64())} if self.classes else {"row": pa.nulls(len(names))}
             )
-            yield Chunk(names, names, images, columns)
+            yield Chunk(names, names, [], columns)
 
     @cached_property
     def _class_number(self) -> dict[str, int]:
@@ -116,7 +119,10 @@ class FolderWriter:
         """Where a picture goes, relative to the folder and never out of it."""
         steps = [step for step in PurePosixPath(name).parts if step not in ("/", "..")]
         path = "/".join(_UNSAFE.sub("-", step) for step in steps) if self.by_class else name
-        return f"{_UNSAFE.sub('-', label).replace('/', '-')}/{path}" if label and self.by_class else path
+        if not label or not self.by_class:
+            return path
+        folder = _UNSAFE.sub("-", label).replace("/", "-")
+        return f"{'-' if folder in ('.', '..') else folder}/{path}"
 
 
 class FolderPart:
@@ -153,16 +159,6 @@ class FolderPart:
             with atomic_path(Path(self.settings.folder, path)) as temporary:
                 temporary.write_bytes(result.data)
         return paths
-
-
-def check_distinct(names: Sequence[str]) -> None:
-    """Raise an ArbstyleError where two results would have one name."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ArbstyleError(
-            f"{len(twice) + 1} pictures would become '{twice[0]}' or share other names; "
-            "use --format same, or rename them"
-        )
 
 
 def _names(root: Path) -> list[str]:

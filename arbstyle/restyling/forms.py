@@ -59,6 +59,10 @@ class Input(Protocol):
         """The pictures of a part."""
         ...
 
+    def outline(self, part: Part) -> Iterator[Chunk]:
+        """The names and labels of a part's pictures as :meth:`read` gives them, and nothing else."""
+        ...
+
 
 class PartWriter(Protocol):
     """A part that is being written."""

@@ -19,11 +19,12 @@ from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.images.locking import LOCK, locked
 from arbstyle.painting import check_options
-from arbstyle.restyling.folders import Folder, check_distinct
+from arbstyle.restyling.folders import Folder
 from arbstyle.restyling.forms import PART_SIZES, Form, Input, open_input, result_form, writer_for
 from arbstyle.restyling.local import Engine, LocalEngine
-from arbstyle.restyling.parts import LONGEST_LIST, Part, digest_of, part_of, picture_suffix, result_name
-from arbstyle.restyling.restyler import GPU_BATCH, Recipe, result_suffix
+from arbstyle.restyling.parts import LONGEST_LIST, Part, digest_of, part_of
+from arbstyle.restyling.places import check_places
+from arbstyle.restyling.restyler import GPU_BATCH, Recipe
 from arbstyle.restyling.styles import StyleFile, StyleTable, StyleWorker, find_style_files
 from arbstyle.restyling.worker import COLUMNS, Order, PartWorker, Report
 from arbstyle.stored import read_json_file, read_json_object
@@ -188,15 +189,10 @@ def plan(
         parts = input.parts(part_size or PART_SIZES[chosen])
         if not parts:
             raise ArbstyleError(f"expected pictures in '{source}', but it is empty")
-        if isinstance(input, Folder) and chosen == "folder":
-            check_distinct([_name_in_folder(name, settled) for part in parts for name in part.names])
+        check_places(input, order.writer, parts, settled)
         _look_at_styles(files, settled, engine, notes, warn)
         _write_down(notes, {**description, "input": input.digest}, parts)
     return Job(order, tuple(parts), engine, notes)
-
-
-def _name_in_folder(name: str, recipe: Recipe) -> str:
-    return result_name(name, 0, recipe.per_image, result_suffix(picture_suffix(name), recipe.format))
 
 
 def _absolute(recipe: dict[str, Any]) -> dict[str, Any]:

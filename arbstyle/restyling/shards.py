@@ -6,7 +6,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +99,19 @@ class Shards:
 
     def read(self, part: Part) -> Iterator[Chunk]:
         """The part's samples."""
+        return self._chunks(part, lambda _: True)
+
+    def outline(self, part: Part) -> Iterator[Chunk]:
+        """The names and labels of the part's samples; all else is empty."""
+        return self._chunks(part, lambda extension: extension == CLASS)
+
+    def _chunks(self, part: Part, is_read: Callable[[str], bool]) -> Iterator[Chunk]:
         waiting: list[tuple[str, dict[str, bytes]]] = []
         with _opened(Path(self.root, part.file), part.start) as tar:
             for number, (key, members) in enumerate(_samples(tar), start=1):
-                waiting.append((key, {_extension(m.name): _content(tar, m) for m in members}))
+                named = {_extension(member.name): member for member in members}
+                contents = {name: _content(tar, m) if is_read(name) else b"" for name, m in named.items()}
+                waiting.append((key, contents))
                 if len(waiting) == CHUNK or number == part.count:
                     yield self._chunk(waiting)
                     waiting = []

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images import atomic_path, printable
 from arbstyle.images.files import why_no_file
-from arbstyle.restyling.features import PICTURE, features_of, picture_column, schema_of
+from arbstyle.restyling.features import LABEL, PICTURE, features_of, picture_column, schema_of
 from arbstyle.restyling.parts import (
     CHUNK,
     Chunk,
@@ -105,25 +106,50 @@ class Tables:
         Raises:
             ArbstyleError: the file has gone or is damaged.
         """
-        file = Path(self.root, part.file)
-        tables = _read(file, part.start, part.count)
-        done = 0
-        while (table := _explained(file, lambda: next(tables, None))) is not None:
-            yield self._chunk(table, part, done)
-            done += table.num_rows
+        for table, first in self._tables(part):
+            outline = self._outline(table, part, first)
+            values = table[self.image].to_pylist()
+            files = [
+                (value["bytes"], value["path"]) if isinstance(value, dict) else (value, None)
+                for value in values
+            ]
+            columns = table.drop_columns([self.image])
+            yield replace(outline, images=[_data(*file) for file in files], columns=columns)
 
-    def _chunk(self, table: pa.Table, part: Part, done: int) -> Chunk:
+    def outline(self, part: Part) -> Iterator[Chunk]:
+        """The names and labels of the part's rows.
+
+        Raises:
+            ArbstyleError: as :meth:`read`.
+        """
+        for table, first in self._tables(part, [f"{self.image}.path", self.key, LABEL]):
+            yield self._outline(table, part, first)
+
+    def _tables(self, part: Part, columns: list[str] | None = None) -> Iterator[tuple[pa.Table, int]]:
+        """Some rows at a time, and the number of the first of them in the file."""
+        file = Path(self.root, part.file)
+        tables = _read(file, part.start, part.count, columns)
+        first = part.start
+        while (table := _explained(file, lambda: next(tables, None))) is not None:
+            yield table, first
+            first += table.num_rows
+
+    def _outline(self, table: pa.Table, part: Part, first: int) -> Chunk:
         if self.key:
             keys = [str(value) for value in table[self.key].to_pylist()]
         else:
-            keys = [f"{part.file}#{part.start + done + row}" for row in range(table.num_rows)]
-        names, images = [], []
-        for key, value in zip(keys, table[self.image].to_pylist(), strict=True):
-            data, path = (value["bytes"], value["path"]) if isinstance(value, dict) else (value, None)
+            keys = [f"{part.file}#{first + row}" for row in range(table.num_rows)]
+        names = []
+        for key, path in zip(keys, self._paths(table), strict=True):
             suffix = "" if picture_suffix(key) else picture_suffix(path or "")
             names.append(_ROW.sub(r"-\1", key) + suffix)
-            images.append(_data(data, path))
-        return Chunk(keys, names, images, table.drop_columns([self.image]))
+        return Chunk(keys, names, [], table.select([LABEL] if LABEL in table.column_names else []))
+
+    def _paths(self, table: pa.Table) -> list[str | None]:
+        """What the pictures' files were called, where the table says so."""
+        if self.image not in table.column_names or not pa.types.is_struct(table[self.image].type):
+            return [None] * table.num_rows
+        return pc.struct_field(table[self.image], "path").to_pylist()
 
 
 @dataclass(frozen=True)
@@ -197,8 +223,8 @@ def _rows(file: Path) -> int:
     )
 
 
-def _read(file: Path, start: int, count: int) -> Iterator[pa.Table]:
-    """Rows in tables of at most ``CHUNK``."""
+def _read(file: Path, start: int, count: int, columns: list[str] | None) -> Iterator[pa.Table]:
+    """Rows in tables of at most ``CHUNK``, of these columns; arrow files give all, as it costs nothing."""
     if not _is_parquet(file):
         table = _arrow(file).slice(start, count)
         yield from (table.slice(row, CHUNK) for row in range(0, table.num_rows, CHUNK))
@@ -214,7 +240,7 @@ def _read(file: Path, start: int, count: int) -> Iterator[pa.Table]:
                 groups.append(group)
             first = last
         wanted = count
-        for batch in parquet.iter_batches(CHUNK, row_groups=groups):
+        for batch in parquet.iter_batches(CHUNK, row_groups=groups, columns=columns):
             table = pa.Table.from_batches([batch]).slice(skip, wanted)
             skip = max(0, skip - batch.num_rows)
             wanted -= table.num_rows
