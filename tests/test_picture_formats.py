@@ -19,6 +19,7 @@ from arbstyle import images
 from arbstyle.cli import main
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import Picture, PictureLike, as_mask, as_tensor, read_picture, resize_with_alpha
+from arbstyle.images.arrays import fill_hidden
 from arbstyle.images.decoding import READABLE_FORMATS
 from arbstyle.images.sizes import style_view
 from arbstyle.memory import left_in_group
@@ -282,6 +283,30 @@ def test_hidden_colours_stay_hidden_when_resized():
     small, opacity = resize_with_alpha(pixels, alpha, (5, 5))
     visible = (opacity > 0.02).expand(-1, 3, -1, -1)
     assert float(small[visible].max()) <= 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 7), (12, 13), (40, 33)])
+def test_what_is_hidden_gets_the_colours_beside_it(size: tuple[int, int]):
+    generator = np.random.default_rng(0)
+    planes = generator.random((3, *size), dtype=np.float32)
+    alpha = (generator.random((1, *size)) > 0.6).astype(np.float32)
+    alpha[:, :, 4:] = 0
+    alpha[0, 0, 0] = 1
+    filled = fill_hidden(planes, alpha)
+    seen = np.broadcast_to(alpha > 0, planes.shape)
+    assert np.array_equal(filled[seen], planes[seen])
+    assert np.array_equal(fill_hidden(np.where(seen, planes, 7), alpha), filled), (
+        "hidden colours don't matter"
+    )
+    low, high = (function(planes[seen].reshape(3, -1), axis=1) for function in (np.min, np.max))
+    assert (filled.min(axis=(1, 2)) >= low - 1e-6).all()
+    assert (filled.max(axis=(1, 2)) <= high + 1e-6).all()
+    assert np.array_equal(fill_hidden(planes, np.ones_like(alpha)), planes)
+    assert (fill_hidden(planes, np.zeros_like(alpha)) == 1).all()
+    ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32), (3, 48, 64))
+    hole = np.ones((1, 48, 64), np.float32)
+    hole[:, 20:28, 20:28] = 0
+    assert np.abs(fill_hidden(ramp, hole) - ramp).max() < 0.08, "no edge around a hole"
 
 
 @pytest.mark.parametrize("kind", ["file", "Pillow", "array"])

@@ -267,6 +267,15 @@ def test_transparency_survives(page: Any, tmp_path: Path):
     choose(page, tmp_path / "photo.png")
     alpha = np.asarray(saved(page, tmp_path).getchannel("A"), int)
     assert np.abs(alpha - np.asarray(photo.getchannel("A"), int)).max() <= 1
+    cut = photo.copy()
+    cut.putalpha(photo.getchannel("A").point(lambda value: max(0, value - 120)))
+    cut.save(tmp_path / "cut.png")
+    choose(page, tmp_path / "cut.png")
+    painted_by(page, lambda: page.check("#first input[value=woodcut]", force=True))
+    wanted = command(tmp_path, str(tmp_path / "cut.png"), "--style", "woodcut", "--size", "128")
+    shown = [np.asarray(each.convert("RGBA"), float) for each in (saved(page, tmp_path), wanted)]
+    shown = [each[..., :3] * each[..., 3:] / 255 for each in shown]
+    assert np.abs(shown[0] - shown[1]).mean() < 1, "what is hidden is filled as the command fills it"
     assert saved(page, tmp_path, "jpeg").mode == "RGB"
 
 

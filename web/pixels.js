@@ -13,18 +13,66 @@ function roundHalfToEven(value) {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-// Bytes RGBA → planes; where nothing is to be seen, colours are white, and must not run into the rest.
+// Bytes RGBA → planes; where nothing is to be seen, white or the colours of what is seen beside it.
 export function toPlanes({ width, height, data }, overWhite = false) {
   const count = width * height;
   const planes = new Float32Array(3 * count);
+  const alpha = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    const alpha = data[4 * i + 3] / 255;
+    alpha[i] = data[4 * i + 3] / 255;
     for (let channel = 0; channel < 3; channel++) {
       const value = data[4 * i + channel] / 255;
-      planes[channel * count + i] = overWhite ? 1 + (value - 1) * alpha : alpha > 0 ? value : 1;
+      planes[channel * count + i] = overWhite ? 1 + (value - 1) * alpha[i] : value;
     }
   }
+  if (!overWhite) fillHidden(planes, alpha, width, height);
   return { width, height, data: planes };
+}
+
+// By pull and push, as the command does it: means of what is seen, twice as coarse each time.
+function fillHidden(planes, alpha, width, height) {
+  const count = width * height;
+  if (alpha.every((weight) => weight > 0)) return;
+  if (alpha.every((weight) => weight === 0)) return planes.fill(1);
+  const sums = planes.map((value, i) => value * alpha[i % count]);
+  const filled = extended(sums, alpha, width, height);
+  for (let i = 0; i < planes.length; i++) if (alpha[i % count] === 0) planes[i] = filled[i];
+}
+
+function extended(sums, weights, width, height) {
+  const count = width * height;
+  const own = sums.map((value, i) => value / (weights[i % count] || 1));
+  if (weights.every((weight) => weight > 0)) return own;
+  const [columns, rows] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+  const coarse = extended(halved(sums, width, height), halved(weights, width, height), columns, rows);
+  for (let i = 0; i < own.length; i++) {
+    const place = i % count;
+    if (weights[place] > 0) continue;
+    const plane = ((i - place) / count) * columns * rows;
+    own[i] = between(coarse, plane, columns, rows, (place % width) / 2 - 0.25, Math.floor(place / width) / 2 - 0.25);
+  }
+  return own;
+}
+
+function halved(planes, width, height) {
+  const [columns, rows] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+  const count = width * height;
+  const sums = new Float32Array((planes.length / count) * columns * rows);
+  for (let i = 0; i < planes.length; i++) {
+    const [x, y] = [i % width, Math.floor((i % count) / width)];
+    sums[Math.floor(i / count) * columns * rows + (y >> 1) * columns + (x >> 1)] += planes[i];
+  }
+  return sums;
+}
+
+// Bilinear, of the plane that begins at `start`; x and y in its pixels.
+function between(planes, start, width, height, x, y) {
+  const [left, top] = [Math.floor(x), Math.floor(y)];
+  const at = (column, row) =>
+    planes[start + Math.min(height - 1, Math.max(0, row)) * width + Math.min(width - 1, Math.max(0, column))];
+  const above = at(left, top) + (x - left) * (at(left + 1, top) - at(left, top));
+  const below = at(left, top + 1) + (x - left) * (at(left + 1, top + 1) - at(left, top + 1));
+  return above + (y - top) * (below - above);
 }
 
 // Planes → bytes RGBA, with the transparency of a picture of the same size (or none).

@@ -120,14 +120,12 @@ class OnnxPainter:
 
     def read(self, content: Source) -> Decoded:
         """A photo with its transparency, at the size to work at."""
-        import numpy as np
-
-        from arbstyle.images.arrays import as_float_array, resize_array
+        from arbstyle.images.arrays import as_float_array, fill_hidden, resize_array
         from arbstyle.images.decoding import Decoded, decode_file
 
         pixels, alpha, exif = decode_file(content.text, keep_bytes=self.result.bits == 8)
-        if alpha is not None:  # what is hidden may be of any colour, and must not run into what is not
-            pixels = np.where(alpha > 0, pixels, np.float32(1))
+        if alpha is not None:
+            pixels = fill_hidden(pixels[0], alpha[0])[None]
         if self.painting.size is not None:
             pixels = resize_array(as_float_array(pixels[0]), self.painting.size)[None]
             alpha = None if alpha is None else resize_array(alpha[0], pixels.shape[2:])[None]

@@ -39,3 +39,43 @@ def resize_array(planes: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     bicubic = Image.Resampling.BICUBIC
     resized = [Image.fromarray(plane).resize((width, height), bicubic) for plane in planes]
     return np.stack([np.asarray(plane) for plane in resized]).clip(0, 1)
+
+
+def fill_hidden(planes: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Give what is fully transparent the colours of what is seen beside it, smoothly.
+
+    A network looks at all of a picture. A hidden part of any other colour would change the rest of the
+    painting, and leave a rim. By pull and push (Gortler et al. 1996, "The Lumigraph"): means of what
+    is seen, twice as coarse each time, until nothing is left out.
+
+    Args:
+        planes: 3×H×W in [0,1].
+        alpha: 1×H×W in [0,1].
+
+    Returns:
+        3×H×W; white where nothing at all is seen.
+    """
+    hidden = alpha <= 0
+    if hidden.all():
+        return np.ones_like(planes)
+    return np.where(hidden, _extended(planes * alpha, alpha), planes) if hidden.any() else planes
+
+
+def _extended(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums of colours C×H×W over their weights 1×H×W, and what is around where these are 0."""
+    missing = weights <= 0
+    own = colours / np.where(missing, 1, weights)
+    if not missing.any():
+        return own
+    coarse = _extended(_halved(colours), _halved(weights))
+    size = 2 * coarse.shape[2], 2 * coarse.shape[1]
+    wide = [Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR) for plane in coarse]
+    height, width = weights.shape[1:]
+    return np.where(missing, np.stack([np.asarray(plane)[:height, :width] for plane in wide]), own)
+
+
+def _halved(planes: np.ndarray) -> np.ndarray:
+    """Sums over squares of four; at an odd border, of fewer."""
+    _, height, width = planes.shape
+    even = np.pad(planes, ((0, 0), (0, height % 2), (0, width % 2)))
+    return even.reshape(len(planes), even.shape[1] // 2, 2, even.shape[2] // 2, 2).sum(axis=(2, 4))

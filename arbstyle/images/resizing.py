@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images.arrays import fill_hidden
 from arbstyle.images.sizes import target_size
 
 _LARGE = 16_000_000
@@ -37,7 +38,7 @@ def resize_with_alpha(
     """Resize a picture 1×3×H×W with its transparency 1×1×H×W, both in [0, 1].
 
     By way of premultiplied values, so that what is hidden lends no colour to what is not. What is fully
-    transparent comes out white.
+    transparent gets the colours beside it: :func:`~arbstyle.images.arrays.fill_hidden`.
     """
     height, width = pixels.shape[-2:]
     size = target_size(height, width, size, edge)
@@ -46,7 +47,13 @@ def resize_with_alpha(
         planes = F.interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
         # Bicubic overshoots in colour and alpha alike: the ratio is right before either is clamped.
         pixels, alpha = (planes[:, :3] / planes[:, 3:].clamp_min(1e-4)).clamp(0, 1), planes[:, 3:].clamp(0, 1)
-    return torch.where(alpha > 0, pixels, 1.0), alpha
+    return hidden_filled(pixels, alpha), alpha
+
+
+def hidden_filled(pixels: Tensor, alpha: Tensor) -> Tensor:
+    """:func:`~arbstyle.images.arrays.fill_hidden` of a tensor 1×3×H×W of floats, with its alpha 1×1×H×W."""
+    filled = fill_hidden(*(each[0].detach().float().cpu().numpy() for each in (pixels, alpha)))
+    return torch.from_numpy(filled)[None].to(pixels)
 
 
 def shrink(picture: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.images import as_bytes, as_float
 from arbstyle.images.locking import LOCK, locked
+from arbstyle.images.resizing import hidden_filled
 from arbstyle.stored import open_tensors, read_json_file, write_tensors
 from arbstyle.video.encoding import SegmentWriter
 from arbstyle.video.finishing import Cut, Segment, check_container, finish
@@ -269,7 +271,7 @@ def _visible(frame: Frame) -> Frame:
     """What is painted: transparent parts may hold any colour and must not run into what is seen."""
     if frame.alpha is None:
         return frame
-    return replace(frame, pixels=torch.where(frame.alpha > 0, frame.pixels, 255))
+    return replace(frame, pixels=as_bytes(hidden_filled(as_float(frame.pixels), as_float(frame.alpha))))
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
