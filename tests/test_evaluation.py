@@ -188,6 +188,19 @@ def test_a_single_photo_and_a_single_style(folders, encoder):
     assert [pair.name for pair in evaluation.pairs] == ["dog__oil"]
 
 
+def test_a_refused_report_leaves_no_folder(folders, encoder, capsys):
+    content, style, report = folders
+    command = ["evaluate", "--content", str(content), "--size", str(SIZE), "-o", str(report)]
+    for words, message in (
+        (["--style", "woodcut"], "a style of the gallery"),
+        (["--style", str(style), "--methods", "stylize@nothing.safetensors"], "nothing.safetensors"),
+        (["--style", str(style), "--methods", "stylize:stroke=3"], "strokes 1, 2, 4"),
+    ):
+        assert main([*command, *words]) == 2
+        assert message in capsys.readouterr().err
+    assert not report.exists()
+
+
 def test_subsets_are_the_first_by_name(folders, encoder):
     content, style, report = folders
     evaluation = evaluate(content, style, report, methods=[Mix()], size=SIZE, contents=1, encoder=encoder)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from arbstyle import Stylizer
 from arbstyle.cli import main
+from arbstyle.errors import ArbstyleError
 from arbstyle.images import from_pil, read_image, resize
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.gallery import gallery, gallery_files
@@ -129,6 +130,11 @@ def test_a_file_of_that_name_wins_and_that_is_said(folder: Path, capsys: pytest.
     assert "'woodcut' is a file here" in capsys.readouterr().err
     assert main([*call, str(EXAMPLES / "drawing-oz.jpg"), "-o", "oz.png"]) == 0
     assert Image.open("mine.png").tobytes() == Image.open("oz.png").tobytes()
+
+
+def test_a_mistyped_name_gets_a_suggestion_from_python():
+    with pytest.raises(ArbstyleError, match="did you mean 'woodcut'"):
+        Stylizer.from_pretrained()(EXAMPLES / "photo-cat.jpg", "woodcutt")
 
 
 def test_an_unknown_name_gets_a_suggestion(folder: Path, capsys: pytest.CaptureFixture[str]):

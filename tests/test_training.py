@@ -917,6 +917,14 @@ def test_settings_out_of_range_are_one_line(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_refused_run_leaves_no_folder(
+    sets: Path, tmp_path: Path, quiet: None, capsys: pytest.CaptureFixture[str]
+):
+    assert main(command(sets, tmp_path / "run", "--data.content", str(tmp_path / "nothing"))) == 2
+    assert "nothing" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_words_at_all_are_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["train"]) == 2
     complaint = capsys.readouterr().err

@@ -34,11 +34,10 @@ def app(
     except ImportError as error:
         raise ArbstyleError(f"the page needs Gradio ({error}): pip install 'arbstyle[app]'") from error
 
-    if concurrency < 1 or not 0.001 <= megapixels <= 100:
-        raise ArbstyleError(
-            "expected a concurrency of 1 or more and 0.001 to 100 megapixels, got "
-            f"{concurrency} and {megapixels:g}"
-        )
+    if concurrency < 1:
+        raise ArbstyleError(f"expected a --concurrency of 1 or more, got {concurrency}")
+    if not 0.001 <= megapixels <= 100:
+        raise ArbstyleError(f"expected --megapixels from 0.001 to 100, got {megapixels:g}")
     if port is not None and not 1 <= port <= 65535:
         raise ArbstyleError(f"expected a --port from 1 to 65535, got {port}")
     stylizer = Stylizer.from_pretrained(model, device)

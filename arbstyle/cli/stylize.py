@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ def _stylize(
 
     contents = find_sources(content, recursive=many.recursive, below=output_folder(output))
     for name in filter(is_shadowed, style):
-        warn(f"'{name}' is a file here, and not the gallery's style of that name")
+        warn(f"'{name}' is a {'folder' if os.path.isdir(name) else 'file'} here, and not the gallery's style")
     styles = find_styles(style, masked=bool(painting.mask), recursive=many.recursive)
     others = [*(("--mask", mask) for mask in painting.mask), *machine.files()]
     with warnings.catch_warnings():

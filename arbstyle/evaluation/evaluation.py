@@ -57,7 +57,7 @@ from arbstyle.evaluation.results import (
 from arbstyle.evaluation.summary import differences, summaries
 from arbstyle.images import check_outputs, write_image
 from arbstyle.images.decoding import decode_file
-from arbstyle.images.locking import locked
+from arbstyle.images.locking import claimed
 from arbstyle.perception import PerceptualEncoder
 
 
@@ -106,8 +106,8 @@ def evaluate(
     """Measure methods on every pair of a folder of photos and a folder of styles.
 
     Args:
-        content: folder of photos.
-        style: folder of style pictures.
+        content: folder of photos, a pattern, or one photo.
+        style: the same of style pictures.
         output: report folder; made if need be, taken up if it holds rows of an earlier run.
         methods: `stylize` (the model in `model`, else the packaged one), `stylize@FILE` (another model),
             either with options as in `stylize:stroke=2:strength=0.8`, `optimize:N` (Gatys' optimisation
@@ -184,7 +184,7 @@ def _all_rows(
 ) -> tuple[list[Row], dict[str, int]]:
     """A row for every method on every pair, written as soon as it is known, and `Evaluation.work`."""
     rows, work = [], Counter(painted=0, measured=0, kept=0)
-    with locked(folder, "evaluation"):
+    with claimed(folder, "evaluation"):
         table = ResultsTable(folder / RESULTS)
         for number, method in enumerate(compared, start=1):
             title = f"{method.name} ({number}/{len(compared)})"
@@ -268,12 +268,6 @@ def _timed(method: GeneratingMethod, pair: Pair, examiner: Examiner) -> tuple[Te
 
 
 def _report_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArbstyleError(
-            f"the report folder {folder} can't be made ({error.strerror}): choose another"
-        ) from error
     if not is_table_of_results(folder / RESULTS):
         foreign = next((name for name in (*REPORT_FILES, PICTURES) if os.path.lexists(folder / name)), None)
         if foreign:
@@ -296,7 +290,7 @@ def _require_separate_files(
     files = [(role, path) for role, path in others.items() if path and Path(path).is_file()]
     check_outputs((("--output", path) for path in outputs), [*inputs, *files])
     for role, path in inputs:
-        if path.parent.samefile(folder):
+        if path.parent.resolve() == folder.resolve():
             raise ArbstyleError(
                 f"'{folder}' is a folder of {role}, and the report would be mixed with it: choose another"
             )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import find_images, find_matches, is_pattern
+from arbstyle.painting.gallery import gallery_file
 
 AnyPair = TypeVar("AnyPair")
 
@@ -68,6 +69,11 @@ def pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[P
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
     # What a pattern matches not is reported as a folder that is not there.
     paths = find_matches(str(folder)) if is_pattern(str(folder)) else []
+    if gallery_file(folder):
+        raise ArbstyleError(
+            f"'{folder}' is a style of the gallery, which is measured against its picture: "
+            "give the file of a picture, or a folder"
+        )
     paths = paths or ([Path(folder)] if Path(folder).is_file() else find_images(folder))
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)

@@ -40,6 +40,29 @@ def locked(folder: Path, work: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def claimed(folder: Path, work: str) -> Iterator[None]:
+    """Make a folder and keep other processes out of it; it is gone again if nothing was put into it.
+
+    Raises:
+        ArbstyleError: as :func:`locked`, or the folder can't be made.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArbstyleError(
+            f"the folder {folder} can't be made ({error.strerror}): choose another"
+        ) from error
+    try:
+        with locked(folder, work):
+            yield
+    finally:
+        if made and [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
+
+
 def _lock(file: TextIOWrapper) -> None:
     try:
         import fcntl

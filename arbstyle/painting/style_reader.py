@@ -26,7 +26,7 @@ from arbstyle.images import (
 )
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.colors import match_coral, match_histogram
-from arbstyle.painting.gallery import gallery_file
+from arbstyle.painting.gallery import check_name, gallery_file
 from arbstyle.painting.options import KeepColors
 from arbstyle.painting.style_contents import check_model, check_numbers
 from arbstyle.painting.style_file import Style, fingerprint
@@ -67,6 +67,8 @@ class StyleReader:
         """
         file = gallery_file(style)
         if file is None:
+            if isinstance(style, str):
+                check_name(style)
             return style
         known = Style.load(file)
         return known.thumbnail if picture or known.model != self.fingerprint else known

@@ -24,7 +24,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.images import check_output_path
-from arbstyle.images.locking import locked
+from arbstyle.images.locking import claimed
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -155,8 +155,7 @@ class TrainingCLI(LightningCLI):
                 f"{settings} is not from a run and would be replaced: give it another name, or set "
                 "--trainer.default_root_dir"
             )
-        self._run_folder().mkdir(parents=True, exist_ok=True)
-        self.held.enter_context(locked(self._run_folder(), "training run"))
+        self.held.enter_context(claimed(self._run_folder(), "training run"))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self._get(self.config_init, "trainer")
