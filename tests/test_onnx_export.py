@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +22,12 @@ from arbstyle.networks import (
     NormalizationNetwork,
     PooledStatisticsEncoder,
     StyleBank,
+    StylePredictor,
     load_styler,
     save_styler,
 )
 from arbstyle.networks.style_encoders.bank import StyleTable
+from arbstyle.networks.style_encoders.base import StyleEncoder
 from arbstyle.onnx.export import export_onnx
 from arbstyle.onnx.storage import halve, header_hash
 
@@ -98,7 +101,9 @@ def test_packaged_graphs_paint_what_pytorch_paints(stylizer: Stylizer, size: tup
     assert np.abs(painted - wanted).max() < 0.1 / 255
 
 
-@pytest.mark.parametrize("size", [(256, 320), (300, 211), (64, 500)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(256, 320), (300, 211), (64, 500), (16, 40), (1, 30), (1024, 1100)], ids=str
+)
 def test_style_graph_gives_the_code_and_the_parameters(stylizer: Stylizer, size: tuple[int, int]):
     styles = torch.cat([picture("painting-storm", size), picture("drawing-oz", size)])
     code, parameters = session(ASSETS / "style.onnx").run(None, {"style": styles.numpy()})
@@ -107,6 +112,30 @@ def test_style_graph_gives_the_code_and_the_parameters(stylizer: Stylizer, size:
     np.testing.assert_allclose(code, wanted, atol=1e-3)
     np.testing.assert_allclose(parameters, stylizer.styler.parameters_of(wanted), atol=1e-3)
     np.testing.assert_allclose(of_head, parameters, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        lambda: StylePredictor("mobilenet_v3", "random", code_size=8),
+        lambda: StylePredictor("vgg19", "random", code_size=8),
+        lambda: PooledStatisticsEncoder((8, 16), 8, 8),
+    ],
+    ids=["mobilenet", "vgg", "pooled"],
+)
+def test_style_graphs_enlarge_what_their_encoder_enlarges(
+    encoder: Callable[[], StyleEncoder], tmp_path: Path
+):
+    torch.manual_seed(0)
+    styler = ArbitraryStyler(encoder(), JohnsonTransformer(width=8, blocks=1)).eval()
+    export_onnx(styler, tmp_path)
+    graph = session(tmp_path / "style.onnx")
+    for size in [(16, 16), (64, 70), (95, 200), (128, 96)]:
+        style = picture("painting-storm", size)
+        (code,) = graph.run(["code"], {"style": style.numpy()})
+        wanted = styler.encode(style).numpy()
+        assert np.abs(code - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
 def test_packaged_graphs_are_of_the_packaged_model(stylizer: Stylizer):

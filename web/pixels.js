@@ -1,8 +1,19 @@
 // Pictures as planes: { width, height, data }, data a Float32Array of 3·height·width values in [0,1].
 
+const STYLE_PIXELS = 4; // of a style picture, over the square of its short side, as in arbstyle/images/sizes.py
+const SMALLEST_STYLE = 16;
+
 // Height and width with a short side of `size`.
 export function sizeWithShortSide(width, height, size) {
   const scale = size / Math.min(width, height);
+  return { width: Math.max(1, roundHalfToEven(width * scale)), height: Math.max(1, roundHalfToEven(height * scale)) };
+}
+
+// Height and width at which a style picture is looked at: a short side of `size`, less for a ribbon.
+export function styleView(width, height, size) {
+  const short = Math.min(width, height);
+  let scale = Math.min(size / short, size * Math.sqrt(STYLE_PIXELS / (width * height)));
+  scale = Math.max(scale, SMALLEST_STYLE / short);
   return { width: Math.max(1, roundHalfToEven(width * scale)), height: Math.max(1, roundHalfToEven(height * scale)) };
 }
 

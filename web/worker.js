@@ -1,5 +1,5 @@
 // Paints, beside the page, so that the page never stands still. Does what arbstyle/onnx/runtime.py does.
-import { resize, sizeWithShortSide, toBytes, toPlanes } from "./pixels.js";
+import { resize, sizeWithShortSide, styleView, toBytes, toPlanes } from "./pixels.js";
 
 const STYLE_SIZES = [256, 2048];
 const MOST_PIXELS = 3_000_000; // that a page can paint without running out of memory
@@ -71,7 +71,7 @@ async function parametersOf(key, size) {
 }
 
 async function read(picture, size) {
-  const { width, height } = sizeWithShortSide(picture.width, picture.height, size);
+  const { width, height } = styleView(picture.width, picture.height, size);
   const { data } = resize(picture, width, height);
   return run("style", { style: [data, [1, 3, height, width]] }, "parameters");
 }

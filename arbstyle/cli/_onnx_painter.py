@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 LARGEST = 8_000_000
 """Pixels of a photo above which PyTorch paints: it knows how to do it in tiles."""
 
-SMALLEST_STYLE = 64
-"""Pixels of the short side that the graph of the style encoder needs."""
-
 
 def check_backend(painting: Painting, machine: Machine, many: ManyPictures) -> None:
     """Raise an ArbstyleError for ``--backend onnx`` with what only PyTorch can do."""
@@ -65,7 +62,6 @@ def _obstacle(painting: Painting, machine: Machine) -> str | None:
         "--mask": bool(painting.mask),
         "--refine": painting.refine is not None,
         f"--keep-colors {painting.keep_colors}": painting.keep_colors in ("histogram", "coral"),
-        f"a --style-size below {SMALLEST_STYLE}": (painting.style_size or SMALLEST_STYLE) < SMALLEST_STYLE,
     }
     return next((option for option, given in obstacles.items() if given), None)
 

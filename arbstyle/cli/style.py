@@ -53,7 +53,7 @@ def save(
     if not overwrite:
         check_new([path])
     if refine is None:
-        print(_quickest(options, style_size).style(picture, name=name, style_size=style_size).save(path))
+        print(_quickest(options).style(picture, name=name, style_size=style_size).save(path))
         return
     refined = options.stylizer().refine(
         picture, photos, refine, name=name, style_size=style_size, vgg_weights=options.vgg_weights
@@ -61,12 +61,11 @@ def save(
     print(refined.save(path))
 
 
-def _quickest(options: ModelOptions, style_size: int | None) -> Stylizer | OnnxStylizer:
+def _quickest(options: ModelOptions) -> Stylizer | OnnxStylizer:
     """What looks at the style, without PyTorch if that can be."""
-    from arbstyle.cli._onnx_painter import SMALLEST_STYLE, is_possible
+    from arbstyle.cli._onnx_painter import is_possible
 
-    small = (style_size or SMALLEST_STYLE) < SMALLEST_STYLE
-    if options.model is not None or small or not is_possible(options.device):
+    if options.model is not None or not is_possible(options.device):
         return options.stylizer()
     from arbstyle.onnx.runtime import OnnxStylizer
 

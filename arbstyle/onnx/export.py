@@ -24,16 +24,13 @@ import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork
-from arbstyle.onnx.storage import halve, refer
+from arbstyle.onnx.storage import FILE_FORMAT, halve, refer
+from arbstyle.onnx.views import OPSET, look_first
 from arbstyle.painting import fingerprint
 
 if TYPE_CHECKING:
     import onnx
 
-FILE_FORMAT = "arbstyle-onnx-1"
-OPSET = 18
-SMALLEST_STYLE = 64
-"""Short side of a style picture, in pixels, from which on the style encoders need not enlarge it."""
 
 GraphPrecision = Literal["fp32", "fp16"]
 
@@ -97,7 +94,6 @@ def make_graphs(
         "name": str((information or {}).get("name", "unnamed model")),
         "fingerprint": fingerprint(styler),
         "precision": precision,
-        "smallest_style": str(SMALLEST_STYLE),
         "information": json.dumps(dict(information or {})),
     }
     picture = torch.rand(2, 3, 135, 101)
@@ -106,7 +102,7 @@ def make_graphs(
         parameters = styler.parameters_of(code)
     graphs = {}
     if not styler.style_encoder.takes_index:
-        graphs["style"] = _trace(_StyleReader(styler), {"style": picture}, ["code", "parameters"])
+        graphs["style"] = _style_graph(styler)
     graphs["head"] = _trace(_Head(styler), {"code": code}, ["parameters"])
     inputs = {"photo": picture, "parameters": parameters}
     if styler.transformer.noise_inputs:
@@ -129,6 +125,15 @@ def check_installed() -> None:
         ) from error
 
 
+def _style_graph(styler: ArbitraryStyler) -> onnx.ModelProto:
+    encoder = styler.style_encoder
+    side = max(101, encoder.smallest_side)
+    patches = () if encoder.patch_side is None else (2,)
+    views = torch.rand(2, *patches, 3, side + 34, side)
+    reader = _trace(_StyleReader(styler), {"views": views}, ["code", "parameters"])
+    return look_first(reader, encoder.smallest_side, encoder.patch_side)
+
+
 class _StyleReader(nn.Module):
     # Attributes of all wrappers are named as in the styler, so that weights keep the names of its state.
     def __init__(self, styler: ArbitraryStyler) -> None:
@@ -136,8 +141,9 @@ class _StyleReader(nn.Module):
         self.style_encoder = styler.style_encoder
         self.head = styler.head
 
-    def forward(self, style: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.style_encoder(style)
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Of pictures N×3×h×w, or of their patches N×patches×3×h×w."""
+        code = self.style_encoder.read(views.flatten(0, -4), len(views))
         return code, self.head(code)
 
 
@@ -192,7 +198,9 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
     """Export with every axis free but that of channels or numbers; whole numbers stay as many as they are."""
     free = torch.export.Dim.DYNAMIC
     shapes = tuple(
-        {axis: free for axis in range(value.dim()) if axis != 1} if value.is_floating_point() else {}
+        {axis: free for axis in range(value.dim()) if axis != max(1, value.dim() - 3)}
+        if value.is_floating_point()
+        else {}
         for value in inputs.values()
     )
     with _quiet(), _interruptible(), torch.no_grad():

@@ -18,7 +18,7 @@ from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.arrays import LUMA, as_float_array, as_image, read_array, resize_array
 from arbstyle.images.files import why_no_file
 from arbstyle.images.sizes import style_view, target_size
-from arbstyle.onnx.storage import header_hash
+from arbstyle.onnx.storage import FILE_FORMAT, header_hash
 from arbstyle.painting.gallery import gallery_file
 from arbstyle.painting.options import NOT_FINITE, STYLE_SIZE, style_size_for
 from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, check_model, check_numbers
@@ -26,7 +26,6 @@ from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, chec
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-FILE_FORMAT = "arbstyle-onnx-1"
 _CACHED_STYLES = 256
 _LUMA = np.array(LUMA, np.float32).reshape(3, 1, 1)
 

@@ -14,6 +14,9 @@ from arbstyle.stored import SCALES
 if TYPE_CHECKING:
     import onnx
 
+FILE_FORMAT = "arbstyle-onnx-1"
+"""Of the graphs' metadata."""
+
 _DTYPES = {"F16": np.float16, "I8": np.int8, "F32": np.float32}
 _WORTH_IT = 256
 """Numbers from which on a tensor is stored in another way; most smaller ones are shapes."""

@@ -27,10 +27,11 @@ class AdaINEncoder(StyleEncoder):
         super().__init__()
         self.layer = layer
         self.encoder: PerceptualEncoder = PerceptualEncoder("vgg19", [layer], weights=weights)
+        self.smallest_side = 16
         self.code_size = 2 * self.encoder.channels[layer]
 
     def forward(self, style: Tensor) -> Tensor:
-        mean, deviation = channel_moments(self.encoder(at_least(style, 16))[self.layer])
+        mean, deviation = channel_moments(self.encoder(at_least(style, self.smallest_side))[self.layer])
         return torch.cat([deviation, mean], dim=1)
 
     def make_head(self, neutral: Tensor) -> nn.Module:

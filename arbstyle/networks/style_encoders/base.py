@@ -25,6 +25,10 @@ class StyleEncoder(Described, ABC):
     code_size: int
     takes_index = False
     """Whether ``forward`` takes the numbers of known styles instead of pictures."""
+    smallest_side: int = 1
+    """Short side in pixels up to which ``forward`` enlarges smaller pictures, by ``at_least``."""
+    patch_side: int | None = None
+    """Side in pixels of the ``patches`` that ``forward`` sees of a large picture; ``None``: it sees all."""
 
     def finish(self) -> None:
         size = getattr(self, "code_size", None)
@@ -44,6 +48,22 @@ class StyleEncoder(Described, ABC):
         Returns:
             N×code_size.
         """
+
+    def read(self, views: Tensor, number: int) -> Tensor:
+        """Encode pictures that are large enough and cut into patches already.
+
+        ``forward`` does both first. So does an ONNX graph, but by operators of its own: tracing takes the way
+        that suits the traced picture's size, for all sizes.
+
+        Args:
+            views: M×3×h×w in [0,1], each picture's patches in a row; the pictures themselves for an
+                encoder without ``patch_side``.
+            number: of the pictures.
+
+        Returns:
+            number×code_size.
+        """
+        return self(views)
 
     def prepare(self, styles: Sequence[Tensor]) -> None:
         """Called once before the first step of training, with some of its styles: batches N×3×h×w in [0,1].

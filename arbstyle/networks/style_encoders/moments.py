@@ -28,6 +28,8 @@ class MomentsEncoder(StyleEncoder):
         code_size: numbers in a code.
     """
 
+    patch_side: int = 256
+
     def __init__(
         self,
         widths: tuple[int, ...] = (32, 64, 128, 192),
@@ -51,44 +53,50 @@ class MomentsEncoder(StyleEncoder):
         self.description_size: int = pooled + hidden
         self.to_code: nn.Linear = nn.Linear(self.description_size, code_size)
         nn.init.normal_(self.to_code.weight)
-        self._smallest = 2 ** (len(widths) + 1)
+        self.smallest_side = 2 ** (len(widths) + 1)
         start_for_relu(self.layers)
 
     def prepare(self, styles: Sequence[Tensor]) -> None:
-        pooled = torch.cat([self._pool(style) for style in styles])
+        pooled = torch.cat([self._pool(self._views(style), len(style)) for style in styles])
         if len(pooled) > 1:
             self.standardize.fit(pooled)
 
     def describe(self, style: Tensor) -> Tensor:
         """What a style N×3×h×w in [0,1] is coded from, N×description_size."""
-        statistics = self.standardize(self._pool(style))
+        return self._describe(self._views(style), len(style))
+
+    def _views(self, style: Tensor) -> Tensor:
+        return patches(at_least(style, self.smallest_side), self.patch_side)
+
+    def _describe(self, views: Tensor, number: int) -> Tensor:
+        statistics = self.standardize(self._pool(views, number))
         return torch.cat([statistics, F.silu(self.hidden(statistics))], dim=1)
 
-    def _pool(self, style: Tensor) -> Tensor:
-        x = patches(at_least(style, self._smallest))
-        x = (x[..., : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2] - 0.5) * 4
-        pooled = [*self._moments(x, len(style))]
+    def _pool(self, views: Tensor, number: int) -> Tensor:
+        x = (views[..., : views.shape[2] // 2 * 2, : views.shape[3] // 2 * 2] - 0.5) * 4
+        pooled = [*self._moments(x, number)]
         x = F.pixel_unshuffle(x, 2)
         for layer in self.layers:
             x = F.relu(layer(x))
-            pooled += self._moments(x, len(style))
+            pooled += self._moments(x, number)
         return torch.cat(pooled, dim=1)
 
     @staticmethod
     def _moments(features: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Moments over all patches of each picture."""
-        mean, deviation = channel_moments(features)
-        if len(features) == number:
-            return mean, deviation
-        means, squares = (
-            each.unflatten(0, (number, -1)).mean(dim=1) for each in (mean, deviation.square() + mean.square())
-        )
-        return means, (squares - means.square()).clamp(min=1e-5).sqrt()
+        mean, deviation = (each.unflatten(0, (number, -1)) for each in channel_moments(features))
+        means = mean.mean(dim=1)
+        # That of a single patch comes out as it was, to the last bit.
+        spread = (mean - means[:, None]).square()
+        return means, (deviation.square() + spread).mean(dim=1).sqrt()
 
     def code_of(self, description: Tensor) -> Tensor:
         """Codes N×code_size of what :meth:`describe` gave."""
         # Of length 1 or so: else a step of the optimiser would throw codes about, the more the wider it is.
         return self.to_code(description * self.description_size**-0.5)
+
+    def read(self, views: Tensor, number: int) -> Tensor:
+        return self.code_of(self._describe(views, number))
 
     def forward(self, style: Tensor) -> Tensor:
         return self.code_of(self.describe(style))

@@ -43,10 +43,11 @@ class PooledStatisticsEncoder(StyleEncoder):
             nn.Linear(hidden, code_size),
             nn.SiLU(),
         )
+        self.smallest_side = 2 ** (len(widths) + 1)
         start_for_relu(self.stages)
 
     def forward(self, style: Tensor) -> Tensor:
-        x = at_least(style, 2 ** (len(self.stages) + 1))
+        x = at_least(style, self.smallest_side)
         x = x[..., : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
         x = (x - 0.5) * 4
         pooled = [*channel_moments(x)]

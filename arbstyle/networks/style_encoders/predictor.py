@@ -38,10 +38,12 @@ class StylePredictor(StyleEncoder):
         self.backbone: _VggBackbone | _TorchvisionBackbone = (
             _VggBackbone(weights) if backbone == "vgg19" else _TorchvisionBackbone(backbone, weights)
         )
+        self.smallest_side = self.backbone.smallest_side
         self.bottleneck: nn.Linear = nn.Linear(self.backbone.channels, code_size)
 
     def forward(self, style: Tensor) -> Tensor:
-        return self.bottleneck(self.backbone(style).to(self.bottleneck.weight).mean(dim=(2, 3)))
+        features = self.backbone(at_least(style, self.smallest_side))
+        return self.bottleneck(features.to(self.bottleneck.weight).mean(dim=(2, 3)))
 
 
 class _TorchvisionBackbone(FrozenNetwork):
@@ -51,6 +53,7 @@ class _TorchvisionBackbone(FrozenNetwork):
         "inception_v3": ("inception_v3", "Mixed_6e", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         "mobilenet_v3": ("mobilenet_v3_large", "features", IMAGENET_MEAN, IMAGENET_STD),
     }
+    smallest_side = 96
     mean: Tensor
     std: Tensor
 
@@ -67,14 +70,18 @@ class _TorchvisionBackbone(FrozenNetwork):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         with torch.no_grad():
-            self.channels: int = self.network(torch.zeros(1, 3, 96, 96)).shape[1]
+            self.channels: int = self.network(
+                torch.zeros(1, 3, self.smallest_side, self.smallest_side)
+            ).shape[1]
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network((at_least(images, 96) - self.mean) / self.std)
+        return self.network((images - self.mean) / self.std)
 
 
 class _VggBackbone(FrozenNetwork):
+    smallest_side = 16
+
     def __init__(self, weights: str | Path | None) -> None:
         super().__init__()
         self.encoder: PerceptualEncoder = PerceptualEncoder("vgg19", ["relu4_1"], weights=weights)
@@ -82,7 +89,7 @@ class _VggBackbone(FrozenNetwork):
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.encoder(at_least(images, 16))["relu4_1"]
+        return self.encoder(images)["relu4_1"]
 
 
 def _until(last: str, model: nn.Module) -> nn.Sequential:

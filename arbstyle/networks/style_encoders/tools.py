@@ -15,7 +15,7 @@ def start_for_relu(network: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def patches(images: Tensor, side: int = 256) -> Tensor:
+def patches(images: Tensor, side: int) -> Tensor:
     """The middles of a large picture's squares of twice the side: a quarter, with much the same statistics.
 
     Args:
