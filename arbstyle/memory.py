@@ -1,7 +1,8 @@
-"""How much memory this process may still take."""
+"""How much memory this process may still take, and how many cores."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _UNKNOWN = 4 * 2**30
@@ -11,6 +12,11 @@ def available_ram() -> int:
     """Bytes to be had, within the limit of a container (cgroup v2); a cautious 4 GiB where Linux is not."""
     found = [_meminfo_available(), left_in_group(Path("/sys/fs/cgroup"))]
     return min((amount for amount in found if amount is not None), default=_UNKNOWN)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _meminfo_available() -> int | None:

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arbstyle import ArbstyleError, Stylizer
 from arbstyle.cli import main
+from arbstyle.onnx.runtime import OnnxStylizer
 from arbstyle.painting.style_contents import StyleContents
 
 pytest.importorskip("onnxruntime")
@@ -35,6 +37,12 @@ BACKENDS = "torch", "onnx"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def stylizers() -> dict[str, Any]:
+    """From Python, by backend."""
+    return {"torch": Stylizer.from_pretrained(device="cpu", precision="fp32"), "onnx": OnnxStylizer()}
 
 
 def painted(backend: str, *arguments: str, suffix: str = "png") -> Image.Image:
@@ -209,7 +217,6 @@ def test_large_photos_are_pytorchs(folder: Path, monkeypatch: pytest.MonkeyPatch
     options = [PHOTO, "--size", "100", "--style", NIGHT]
     wanted = painted("torch", *options)
     monkeypatch.setattr("arbstyle.cli._onnx_painter.LARGEST", 100)
-    from arbstyle.onnx.runtime import OnnxStylizer
 
     monkeypatch.setattr(OnnxStylizer, "stylize", None)
     assert greatest_difference(painted("onnx", *options), wanted) <= 1
@@ -240,9 +247,6 @@ def test_many_pictures_and_their_failures(folder: Path, capsys: pytest.CaptureFi
 
 
 def test_graphs_of_another_model_are_refused(tmp_path: Path):
-    from arbstyle import ArbstyleError
-    from arbstyle.onnx.runtime import OnnxStylizer
-
     for name in ("style.onnx", "head.onnx", "painter.onnx", "arbstyle.safetensors"):
         shutil.copy(ASSETS / name, tmp_path)
     assert OnnxStylizer(tmp_path).parameters_of(NIGHT, 64).shape[0] == 1
@@ -287,7 +291,7 @@ def test_the_example_without_arbstyle(folder: Path, strength: str):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_forged_style_of_the_right_model_is_refused(
-    backend: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    backend: str, stylizers: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     known = StyleContents.load(ASSETS / "gallery" / "woodcut.style.safetensors")
     forged: dict[str, dict[str, Any]] = {
@@ -303,11 +307,17 @@ def test_a_forged_style_of_the_right_model_is_refused(
         assert main([*command, "--backend", backend]) == 2
         assert "numbers" in capsys.readouterr().err
         assert not Path("a.png").exists()
+        with pytest.raises(ArbstyleError, match="numbers"):
+            stylizers[backend].style(f"{name}.safetensors")
+
+
+def test_a_style_file_keeps_its_name_unless_another_is_given(stylizers: dict[str, Any]):
+    for stylizer in stylizers.values():
+        assert stylizer.style("woodcut").name == "woodcut"
+        assert stylizer.style("woodcut", name="other").name == "other"
 
 
 def test_it_can_be_sent_to_another_process():
-    from arbstyle.onnx.runtime import OnnxStylizer
-
     here = OnnxStylizer(threads=1)
     there = pickle.loads(pickle.dumps(here))
     assert np.array_equal(there.parameters_of(NIGHT, 64), here.parameters_of(NIGHT, 64))

@@ -44,6 +44,14 @@ def check_input_file(path: Path) -> None:
         raise ArbstyleError(f"cannot read {name}: the file is empty (0 bytes)")
 
 
+def time_of_change(path: str | os.PathLike[str]) -> int:
+    """In nanoseconds, or 0 for what is not there: reading says so better."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
 def why_no_file(path: str | Path) -> str | None:
     """Why a path is not a file to be read: ``there is no such file``; None if it is one.
 

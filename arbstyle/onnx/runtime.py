@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ import numpy as np
 
 from arbstyle.errors import ArbstyleError, reason_of
 from arbstyle.images.arrays import LUMA, as_float_array, as_image, read_array, resize_array
-from arbstyle.images.files import why_no_file
+from arbstyle.images.files import time_of_change, why_no_file
 from arbstyle.images.sizes import style_view, target_size
+from arbstyle.memory import available_cores
 from arbstyle.onnx.storage import FILE_FORMAT, header_hash
 from arbstyle.painting.gallery import gallery_file
 from arbstyle.painting.options import NOT_FINITE, STYLE_SIZE, style_size_for
@@ -61,7 +63,7 @@ class OnnxStylizer:
                 "no ONNX graphs come with this copy of arbstyle; write some: 'arbstyle export'"
             )
         self.folder = found
-        self._threads = threads or _number_of_cores()
+        self._threads = threads or _number_of_threads()
         # The painter is loaded while the style is read and looked at.
         self._painter = ThreadPoolExecutor(1).submit(self._load, "painter")
         self._read_file = functools.lru_cache(1)(self._read_style_file)
@@ -150,15 +152,15 @@ class OnnxStylizer:
 
     def parameters_of(self, style: str | os.PathLike[str], style_size: int = 512) -> np.ndarray:
         """The painter's parameters of a style picture or style file, 1×P; kept for the next time."""
-        return self._parameters_of_file(str(style), _modified(style), style_size)
+        return self._parameters_of_file(str(style), time_of_change(style), style_size)
 
     def read_style(self, style: str | os.PathLike[str]) -> np.ndarray | StyleContents:
         """A style picture 3×h×w, or what a style file of this model holds; the last one is kept.
 
         Raises:
-            ArbstyleError: not to be read, or of another model.
+            ArbstyleError: not to be read, of another model, or without such numbers as it needs.
         """
-        return self._read_file(str(style), _modified(style))
+        return self._read_file(str(style), time_of_change(style))
 
     def style(
         self, style: str | os.PathLike[str], *, name: str | None = None, style_size: int | None = None
@@ -166,13 +168,13 @@ class OnnxStylizer:
         """What this model knows of a style picture, as :meth:`arbstyle.Stylizer.style` says it.
 
         Args:
-            style: a picture, or a style file, which is then only checked.
-            name: to show; default: the file's.
+            style: a picture, or a style file, which is then checked.
+            name: to show; default: the file's, or what a style file says.
             style_size: short side in pixels at which a picture is looked at; default: ``STYLE_SIZE``.
         """
         picture = self.read_style(style)
         if isinstance(picture, StyleContents):
-            return picture
+            return replace(picture, name=name) if name else picture
         height, width = picture.shape[1:]
         seen = resize_array(picture, style_view(height, width, style_size or STYLE_SIZE))
         code = self._style.run(["code"], {"style": seen[None]})[0]
@@ -190,17 +192,22 @@ class OnnxStylizer:
         style = StyleContents.load(known or path)
         if known and style.model != self.fingerprint:
             return np.asarray(style.thumbnail, np.float32).transpose(2, 0, 1) / 255
-        check_model(style, self.fingerprint, self.name)
+        self._check(style)
         return style
+
+    def _check(self, style: StyleContents) -> None:
+        check_model(style, self.fingerprint, self.name)
+        if style.parameters is not None:
+            check_numbers(style, style.parameters, _width(self._painter.result(), "parameters"))
+        else:
+            check_numbers(style, style.code, _width(self._head, "code"))
 
     def _encode_file(self, path: str, modified: int, style_size: int) -> np.ndarray:
         style = self._read_file(path, modified)
         if not isinstance(style, StyleContents):
             return self._encode(resize_array(style, style_view(style.shape[1], style.shape[2], style_size)))
         if style.parameters is not None:
-            check_numbers(style, style.parameters, _width(self._painter.result(), "parameters"))
             return style.parameters
-        check_numbers(style, style.code, _width(self._head, "code"))
         return self._head.run(["parameters"], {"code": style.code})[0]
 
     def _encode(self, picture: np.ndarray) -> np.ndarray:
@@ -260,17 +267,9 @@ def _shares(styles: int, weights: Sequence[float] | None) -> list[np.float32]:
     return [np.float32(weight / sum(given)) for weight in given]
 
 
-def _number_of_cores() -> int:
-    """Cores that this process may use."""
+def _number_of_threads() -> int:
+    """To compute with: one a core, or as many as OpenMP is told to take."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdecimal() and int(limit):
         return int(limit)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _modified(path: str | os.PathLike[str]) -> int:
-    """Time of change, or 0 for what is not there: reading says so better."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except (OSError, ValueError):
-        return 0
+    return available_cores()

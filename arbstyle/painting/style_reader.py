@@ -24,6 +24,7 @@ from arbstyle.images import (
     resize,
     style_view,
 )
+from arbstyle.images.files import time_of_change
 from arbstyle.networks import ArbitraryStyler
 from arbstyle.painting.colors import match_coral, match_histogram
 from arbstyle.painting.gallery import check_name, gallery_file
@@ -103,7 +104,7 @@ class StyleReader:
                 return checked.parameters.to(self.device)
             return self.styler.parameters_of(checked.code.to(self.device))
         if match is None and isinstance(style, str | os.PathLike):
-            return self._parameters_of_file(str(style), _modified(style), style_size)
+            return self._parameters_of_file(str(style), time_of_change(style), style_size)
         picture = seen(as_float(as_tensor(cast(PictureLike, style))), style_size)
         if match is not None and photo is not None:
             picture = _each(match, picture, reduced(photo, _COLOUR_SAMPLE))
@@ -195,11 +196,3 @@ def _each(match: Callable[[Tensor, Tensor], Tensor], style: Tensor, photo: Tenso
     count = max(len(style), len(photo))
     pairs = ((style[i % len(style)][None], photo[i % len(photo)][None]) for i in range(count))
     return torch.cat([match(one, reference) for one, reference in pairs])
-
-
-def _modified(path: str | os.PathLike[str]) -> int:
-    """Time of change, or 0 for what is not there: reading says so better."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except (OSError, ValueError):
-        return 0

@@ -346,8 +346,8 @@ class Stylizer:
         """What this model knows of a style picture, to be kept in a file and used in its place.
 
         Args:
-            style: a picture, or a style file or :class:`Style`, which is then only checked.
-            name: to show; default: the file's.
+            style: a picture, or a style file or :class:`Style`, which is then checked.
+            name: to show; default: the file's, or what a style file says.
             style_size: as in :meth:`stylize`; default: 512.
 
         Returns:
@@ -357,11 +357,12 @@ class Stylizer:
             ArbstyleError: a number of a bank, whose model file holds it already; a style file of another
                 model; or a picture that cannot be read.
         """
-        name = name or name_of(style)
+        title = name or name_of(style)
         style = self.styles.from_gallery(style)
         stored = stored_style(style)
         if stored is not None:
-            return self.styles.checked(stored)
+            checked = self.styles.checked(stored)
+            return replace(checked, name=name) if name else checked
         if self.styler.style_encoder.takes_index:
             raise ArbstyleError(
                 "this model is a bank of numbered styles and cannot look at pictures; use the number itself"
@@ -370,7 +371,7 @@ class Stylizer:
         with torch.no_grad():
             code = self.styles.code_of(seen(picture, style_size or STYLE_SIZE))
         thumbnail = to_pil(resize(picture, min(THUMBNAIL_SIDE, max(picture.shape[2:])), edge="long"))
-        return Style(name, code.cpu(), None, self.fingerprint, self.name, thumbnail)
+        return Style(title, code.cpu(), None, self.fingerprint, self.name, thumbnail)
 
     def refine(
         self,

@@ -18,6 +18,7 @@ import torch
 
 from arbstyle.devices import choose_device
 from arbstyle.errors import ArbstyleError
+from arbstyle.memory import available_cores
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -62,7 +63,7 @@ class LocalEngine:
 
     def run(self, make: Make[Task, Answer], tasks: Sequence[Task], device: str) -> Iterator[Answer]:
         """See :class:`Engine`."""
-        workers = self.workers or (GPU_WORKERS if device.startswith("cuda") else _cores())
+        workers = self.workers or (GPU_WORKERS if device.startswith("cuda") else available_cores())
         if workers == 1:
             with one_thread():
                 worker = make()
@@ -153,7 +154,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,6 +25,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from arbstyle.errors import ArbstyleError, one_line
 from arbstyle.images import check_output_path
 from arbstyle.images.locking import claimed
+from arbstyle.memory import available_cores
 from arbstyle.training.callbacks import Checkpoints
 from arbstyle.training.checkpoint import read_checkpoint
 from arbstyle.training.data import StyleTransferData
@@ -32,7 +33,6 @@ from arbstyle.training.export import Export
 from arbstyle.training.loggers import default_loggers
 from arbstyle.training.module import StyleTransferTraining
 from arbstyle.training.old_keys import renamed_arguments, renamed_settings
-from arbstyle.training.workers import available_cores
 
 _load_yaml = get_loader("yaml")
 

@@ -22,12 +22,12 @@ from PIL import Image
 from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
+from arbstyle.memory import available_cores
 from arbstyle.training.augmentation import CONTENT_ORDER, STYLE_ORDER, PairTransform, StyleAugmentation, crop
 from arbstyle.training.batches import Batches, PairDataset, PairLoader, StyleBatch, collate
 from arbstyle.training.decoding import Record, decodable
 from arbstyle.training.pictures import NO_INDEX, Pictures, PictureSet, PictureStream, Share
 from arbstyle.training.sources import PRESETS, explained, open_pictures
-from arbstyle.training.workers import available_cores
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import from_pil, to_pil
+from arbstyle.memory import available_cores
 from arbstyle.training.decoding import Record, decode, reduce_image
-from arbstyle.training.workers import available_cores, unchanged, worker_options
+from arbstyle.training.workers import unchanged, worker_options
 
 NO_INDEX = -1
 """The index of a picture that has no number in the training set: it is held out, or from a stream."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 from typing import Any, TypeVar
@@ -46,8 +45,3 @@ def _prepare_worker(_: int) -> None:
 def unchanged(item: Item) -> Item:
     """The ``collate_fn`` for what is a batch, or is to stay single, already."""
     return item
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
