@@ -68,17 +68,24 @@ def _write_graphs(
     check_installed()
     with _model_file(model) as file:
         stylizer = Stylizer.from_pretrained(file, "cpu", "fp32", weights=vgg_weights)
-    for path in export_onnx(stylizer.styler, folder, stylizer.information, precision=precision):
+        paths = export_onnx(stylizer.styler, folder, stylizer.information, precision=precision, model=file)
+    for path in paths:
         print(path)
 
 
 @contextlib.contextmanager
-def _model_file(model: str | None) -> Iterator[str | Path | None]:
-    """The model, or what a checkpoint becomes as one."""
+def _model_file(model: str | None) -> Iterator[Path]:
+    """The file of a model: the packaged one's, that of the one named, or what a checkpoint becomes as one."""
+    from arbstyle.hub import find_model
+    from arbstyle.painting.packaged import packaged_model
     from arbstyle.training.checkpoint import export_checkpoint
 
-    if model is None or not model.endswith(".ckpt"):
-        yield model
+    if model is None:
+        with packaged_model() as file:
+            yield file
+        return
+    if not model.endswith(".ckpt"):
+        yield find_model(model)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield export_checkpoint(model, Path(folder) / "model.safetensors")

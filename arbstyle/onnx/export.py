@@ -24,7 +24,7 @@ import arbstyle
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import atomic_path, check_output_path
 from arbstyle.networks import ArbitraryStyler, TransformerNetwork
-from arbstyle.onnx.storage import FILE_FORMAT, halve, refer
+from arbstyle.onnx.storage import FILE_FORMAT, halve, pack, refer
 from arbstyle.onnx.views import OPSET, look_first
 from arbstyle.painting import fingerprint
 
@@ -42,6 +42,7 @@ def export_onnx(
     *,
     precision: GraphPrecision = "fp32",
     weights: str | Path | None = None,
+    model: str | Path | None = None,
 ) -> list[Path]:
     """Write the graphs of a styler.
 
@@ -53,6 +54,8 @@ def export_onnx(
             any case, and so are all inputs and outputs. Weights that half precision holds without loss are
             stored in it either way.
         weights: the model's own file, if the graphs are to lie beside it and take their weights from it.
+        model: the model's own file, if graphs without ``weights`` are to store in eight bits what it stores
+            so, which is exact, too.
 
     Returns:
         the files: ``style.onnx`` (not for a bank, whose styles are numbers), ``head.onnx``, ``painter.onnx``.
@@ -72,10 +75,12 @@ def export_onnx(
     paths = [folder / f"{name}.onnx" for name in graphs]
     with ExitStack() as all_or_none:  # graphs of two models don't go together
         for path, graph in zip(paths, graphs.values(), strict=True):
-            if weights is None:
-                halve(graph)
-            else:
+            if weights is not None:
                 refer(graph, Path(weights))
+            else:
+                if model is not None:
+                    pack(graph, Path(model))
+                halve(graph)
             onnx.save_model(graph, all_or_none.enter_context(atomic_path(path)))
     return paths
 

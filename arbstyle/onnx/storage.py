@@ -1,9 +1,10 @@
-"""How the weights of a graph are kept: in half precision where that is exact, or in the model's own file."""
+"""How a graph keeps its weights: in eight bits or half precision where exact, or in the model's own file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,19 @@ def halve(graph: onnx.ModelProto) -> None:
             _replace(graph, initializer, stored)
 
 
+def pack(graph: onnx.ModelProto, weights: Path) -> None:
+    """Store weights in eight bits where a model's file does: as its packed rows and their scales.
+
+    Args:
+        graph: its weights are named as in the file.
+        weights: the file.
+    """
+    stored = _StoredWeights(weights)
+    for initializer, parts in _also_stored(graph, stored):
+        if len(parts) > 1:
+            _replace(graph, initializer, *map(stored.copy, parts))
+
+
 def refer(graph: onnx.ModelProto, weights: Path) -> None:
     """Take weights from a model's safetensors file, which must lie beside the graph when it is loaded.
 
@@ -47,13 +61,8 @@ def refer(graph: onnx.ModelProto, weights: Path) -> None:
         weights: the file.
     """
     stored = _StoredWeights(weights)
-    for initializer in list(graph.graph.initializer):
-        values = _large_floats(initializer)
-        kept = stored.values_of(initializer.name)
-        if values is None or kept is None or not np.array_equal(kept, values):
-            continue
-        tensors = [stored.reference(name) for name in stored.parts_of(initializer.name)]
-        _replace(graph, initializer, *tensors)
+    for initializer, parts in _also_stored(graph, stored):
+        _replace(graph, initializer, *map(stored.reference, parts))
     graph.metadata_props.add(key="weights", value=weights.name)
     graph.metadata_props.add(key="weights_header", value=header_hash(weights))
 
@@ -63,6 +72,17 @@ def header_hash(weights: Path) -> str:
     with weights.open("rb") as file:
         length = min(int.from_bytes(file.read(8), "little"), weights.stat().st_size)
         return hashlib.sha256(file.read(length)).hexdigest()[:16]
+
+
+def _also_stored(
+    graph: onnx.ModelProto, stored: _StoredWeights
+) -> Iterator[tuple[onnx.TensorProto, list[str]]]:
+    """Large weights of a graph that a model's file holds, exactly, and the file's tensors that make each."""
+    for initializer in list(graph.graph.initializer):
+        values = _large_floats(initializer)
+        kept = stored.values_of(initializer.name)
+        if values is not None and kept is not None and np.array_equal(kept, values):
+            yield initializer, stored.parts_of(initializer.name)
 
 
 class _StoredWeights:
@@ -105,6 +125,12 @@ class _StoredWeights:
         for key, value in {"location": self._name, "offset": begin, "length": end - begin}.items():
             tensor.external_data.add(key=key, value=str(value))
         return tensor
+
+    def copy(self, name: str) -> onnx.TensorProto:
+        """A tensor of a graph that holds the same numbers."""
+        from onnx import numpy_helper
+
+        return numpy_helper.from_array(self._array(name), name)
 
     def _place(self, name: str) -> tuple[int, int]:
         begin, end = self._header[name]["data_offsets"]
