@@ -317,6 +317,21 @@ def test_a_style_file_keeps_its_name_unless_another_is_given(stylizers: dict[str
         assert stylizer.style("woodcut", name="other").name == "other"
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((1, 3, 8, 8), {}, "3×H×W, got 1×3×8×8"),
+        ((3, 8, 0), {}, "3×H×W"),
+        ((3, 8, 8), {"strength": -1}, "strength from 0"),
+        ((3, 8, 8), {"style_size": 4}, "style size of at least 16"),
+        ((3, 8, 8), {"seed": 0.5}, "whole number for the seed"),
+    ],
+)
+def test_options_out_of_range_from_python(shape: tuple[int, ...], options: dict[str, Any], message: str):
+    with pytest.raises(ArbstyleError, match=message):
+        OnnxStylizer().stylize(np.zeros(shape, np.float32), ["woodcut"], **options)
+
+
 def test_it_can_be_sent_to_another_process():
     here = OnnxStylizer(threads=1)
     there = pickle.loads(pickle.dumps(here))

@@ -22,7 +22,7 @@ from arbstyle.images.sizes import style_view, target_size
 from arbstyle.memory import available_cores
 from arbstyle.onnx.storage import FILE_FORMAT, header_hash
 from arbstyle.painting.gallery import gallery_file
-from arbstyle.painting.options import NOT_FINITE, STYLE_SIZE, style_size_for
+from arbstyle.painting.options import NOT_FINITE, STYLE_SIZE, check_options, style_size_for, whole_number
 from arbstyle.painting.style_contents import THUMBNAIL_SIDE, StyleContents, check_model, check_numbers
 
 if TYPE_CHECKING:
@@ -113,7 +113,13 @@ class OnnxStylizer:
 
         Returns:
             3×H×W of the photo's type.
+
+        Raises:
+            ArbstyleError: a photo of another shape, an option out of its range, or no style that can be read.
         """
+        check_options(strength, style_size=style_size)
+        if photo.ndim != 3 or photo.shape[0] != 3 or photo.size == 0:
+            raise ArbstyleError(f"expected a photo of shape 3×H×W, got {'×'.join(map(str, photo.shape))}")
         if strength == 0:
             return photo
         size = style_size or style_size_for(photo)
@@ -125,7 +131,7 @@ class OnnxStylizer:
         if strength != 1:
             own = self._encode(resize_array(original, style_view(original.shape[1], original.shape[2], size)))
             parameters = own + np.float32(strength) * (parameters - own)
-        painted = self.paint(original[None], parameters, seed)[0]
+        painted = self.paint(original[None], parameters, whole_number(seed, "the seed"))[0]
         if keep_luminance:
             step = ((painted - original) * _LUMA).sum(axis=0, keepdims=True)
             painted = (original + step).clip(0, 1)
