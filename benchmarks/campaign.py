@@ -32,6 +32,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGS = REPOSITORY / "configs"
 FOLDER = Path.home() / ".cache" / "arbstyle" / "campaign"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+WEIGHTS = ("style_weight", "tv_weight", "content_weight")
 COLUMNS = ("style", "style_median", "normalized", "normalized_median", "relu5_1", "gram", "content")
 
 
@@ -102,18 +103,19 @@ def score_checkpoint(checkpoint: Path, args: argparse.Namespace) -> None:
     )
     row = score(model, args)
     raw = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    loss = raw["information"]["loss"]
-    log = args.folder / "log.csv"
+    append_score(args.folder / "log.csv", raw["global_step"], row, raw["information"]["loss"])
+
+
+def append_score(log: Path, steps: int, row: dict[str, float], loss: dict[str, float]) -> None:
+    """A line of the table of scores: when, steps, scores, and the weights of the loss."""
+    values = [f"{row[column]:.4f}" for column in COLUMNS]
+    line = [datetime.now().isoformat(" ", "minutes"), steps, *values, *(loss[name] for name in WEIGHTS)]
     is_new = not log.exists()
     with log.open("a", newline="") as file:
         writer = csv.writer(file)
         if is_new:
-            writer.writerow(["when", "steps", *COLUMNS, "style_weight", "tv_weight", "content_weight"])
-        values = [f"{row[column]:.4f}" for column in COLUMNS]
-        weights = [loss[name] for name in ("style_weight", "tv_weight", "content_weight")]
-        writer.writerow(
-            [datetime.now().isoformat("minutes", " ")[:16], raw["global_step"], *values, *weights]
-        )
+            writer.writerow(["when", "steps", *COLUMNS, *WEIGHTS])
+        writer.writerow(line)
 
 
 def status(args: argparse.Namespace) -> None:

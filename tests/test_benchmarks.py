@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import runpy
 import shutil
 import sys
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -67,6 +70,31 @@ def test_runs(
     monkeypatch.syspath_prepend(program.parent)  # as for a program that is started
     runpy.run_path(str(program), run_name="__main__")
     assert expected in capsys.readouterr().out
+
+
+def test_a_campaign_logs_its_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    program = runpy.run_path(str(REPOSITORY / "benchmarks" / "campaign.py"))
+    scores = {column: number / 8 for number, column in enumerate(program["COLUMNS"])}
+    loss = {"style_weight": 7.0, "tv_weight": 0.5, "content_weight": 3.0, "noise_weight": 1.0}
+    for steps in (100, 200):
+        program["append_score"](tmp_path / "log.csv", steps, scores, loss)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["steps"] for row in rows] == ["100", "200"]
+    assert {column: float(rows[1][column]) for column in scores} == scores
+    assert rows[0]["style_weight"] == "7.0"
+    datetime.strptime(rows[0]["when"], "%Y-%m-%d %H:%M")
+
+
+def test_a_campaign_does_not_take_another_process_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    program = runpy.run_path(str(REPOSITORY / "benchmarks" / "campaign.py"))
+    assert program["running_pid"](tmp_path) is None
+    (tmp_path / "pid").write_text(str(os.getppid()))  # alive, and somebody else
+    assert program["running_pid"](tmp_path) is None
 
 
 def test_peers_results_as_a_table(

@@ -192,7 +192,7 @@ def test_a_refused_report_leaves_no_folder(folders, encoder, capsys):
     content, style, report = folders
     command = ["evaluate", "--content", str(content), "--size", str(SIZE), "-o", str(report)]
     for words, message in (
-        (["--style", "woodcut"], "a style of the gallery"),
+        (["--style", "woodcut"], "names a style of the gallery"),
         (["--style", str(style), "--methods", "stylize@nothing.safetensors"], "nothing.safetensors"),
         (["--style", str(style), "--methods", "stylize:stroke=3"], "strokes 1, 2, 4"),
     ):

@@ -67,13 +67,13 @@ def pictures_by_name(folder: str | Path, limit: int | None, kind: str) -> list[P
     """
     if limit is not None and limit < 1:
         raise ArbstyleError(f"at least one of the {kind} is needed, got a limit of {limit}: raise it")
-    # What a pattern matches not is reported as a folder that is not there.
-    paths = find_matches(str(folder)) if is_pattern(str(folder)) else []
     if gallery_file(folder):
         raise ArbstyleError(
-            f"'{folder}' is a style of the gallery, which is measured against its picture: "
-            "give the file of a picture, or a folder"
+            f"'{folder}' names a style of the gallery, but what is painted is compared with a picture: give "
+            "a picture's file, or a folder of them"
         )
+    # A pattern that matches nothing is reported as a folder that is not there.
+    paths = find_matches(str(folder)) if is_pattern(str(folder)) else []
     paths = paths or ([Path(folder)] if Path(folder).is_file() else find_images(folder))
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
