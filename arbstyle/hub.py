@@ -58,14 +58,14 @@ def find_model(
         return path / MODEL if path.is_dir() else path
     repository, revision = found["repository"], revision or found["revision"]
     api = _api(token)
-    download = functools.partial(
-        api.hf_hub_download,
-        repository,
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=not _is_reachable(api, repository),
-    )
     with _plain_errors(repository, revision):
+        download = functools.partial(
+            api.hf_hub_download,
+            repository,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=not _is_reachable(api, repository),
+        )
         _check_config(Path(download(CONFIG)), repository)  # hundreds of bytes, before what may be gigabytes
         return Path(download(MODEL))
 
@@ -266,6 +266,8 @@ def _plain_errors(repository: str, revision: str | None) -> Iterator[None]:
             f"there is neither a file or folder '{repository}' here nor a model of that name on the Hub; "
             "for a private one: 'hf auth login'"
         ) from error
+    except errors.LocalTokenNotFoundError as error:
+        raise ArbstyleError("nobody is logged in to the Hub: 'hf auth login', or give a token") from error
     except errors.RevisionNotFoundError as error:
         raise ArbstyleError(f"{repository} has no revision '{revision or 'main'}'") from error
     except errors.LocalEntryNotFoundError as error:

@@ -131,7 +131,7 @@ def make_server(site: Site, host: str = "127.0.0.1", port: int = 8000) -> Thread
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a browser may leave at any time
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a browser may leave at any time
             super().handle_error(request, client_address)
 
 

@@ -29,6 +29,7 @@ import torchvision
 from common import machine
 from torch import Tensor
 
+from arbstyle.errors import ArbstyleError
 from arbstyle.images import read_image, resize, write_image
 from arbstyle.optimization import LossRecord, Optimized, Settings, optimize
 from arbstyle.optimization.settings import Basis
@@ -353,7 +354,10 @@ def main() -> None:
     command(precision, 192, 300)
 
     args = parser.parse_args()
-    args.run(args)
+    try:
+        args.run(args)
+    except ArbstyleError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

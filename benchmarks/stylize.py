@@ -151,6 +151,10 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[192, 320, 512], help="their sides")
     parser.add_argument("--peer", help="Python file with a function stylize(content, style)")
     args = parser.parse_args()
+    if args.measure in ("identity", "tiles") and not args.content:
+        parser.error(f"{args.measure} needs --content PHOTOS")
+    if args.measure == "tiles" and not args.style:
+        parser.error("tiles needs --style PAINTINGS")
     settings = {"machine": machine(), **vars(args)}
     print(json.dumps({**settings, **MEASURES[args.measure](args)}, indent=2, default=str))
 

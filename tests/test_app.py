@@ -98,6 +98,8 @@ def test_only_what_is_brushed_over_is_painted(painter):
     middle = before.shape[1] // 2
     assert np.array_equal(after[:, middle + 3 :], before[:, middle + 3 :])
     assert np.array_equal(after[:, : middle - 3], np.asarray(plain)[:, : middle - 3])
+    opaque = painter.paint(str(PHOTO), [("ink", None, 1)], size=64, mask=mask.getchannel("A"))[1]
+    assert np.array_equal(np.asarray(opaque), after), "a mask without transparency: what is white"
     untouched = Image.new("RGBA", (60, 40))
     assert (
         painter.paint(str(PHOTO), [("ink", None, 1)], size=64, mask=untouched)[1].tobytes() == plain.tobytes()

@@ -142,6 +142,8 @@ def test_seamless_paints_with_all_options_of_painting(folder: Path):
         (["--gradients", "both"], "normal"),
         (["-o", "below.png"], "is an input"),
         (["--bits", "16", "-o", "out.jpg"], "16 bits"),
+        (["--strength", "0.3"], "give a --style"),
+        (["--device", "cpu"], "give a --style"),
         (["--quality", "500"], "--quality from 1 to 100"),
     ],
 )

@@ -290,6 +290,12 @@ def test_a_hub_that_refuses(stylizer, hub, status, expected):
         stylizer.push_to_hub("me/tiny", token="secret")
 
 
+def test_a_token_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
+    with pytest.raises(ArbstyleError, match="nobody is logged in"):
+        find_model("me/tiny", token=True)
+
+
 def test_a_path_has_no_revision(tmp_path):
     with pytest.raises(ArbstyleError, match="only models on the Hub"):
         find_model(tmp_path / "x.safetensors", revision="v1")

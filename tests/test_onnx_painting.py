@@ -105,6 +105,12 @@ def test_transparency_depth_and_exif_survive(folder: Path):
     assert greatest_difference(one, other) <= 8  # JPEG makes more of a level's difference
     assert main(["stylize", *options, "--backend", "onnx", "--bits", "16", "-o", "deep.png"]) == 0
     assert Path("deep.png").read_bytes()[24] == 16
+    photo.putalpha(Image.linear_gradient("L").point(lambda value: max(0, 3 * value - 300)).resize((150, 100)))
+    photo.save("photo.png")
+    soft, same = (
+        np.asarray(painted(backend, *options, "--overwrite"), float) for backend in ("torch", "onnx")
+    )
+    assert np.abs((soft[..., :3] - same[..., :3]) * soft[..., 3:] / 255).max() <= 2, "a soft edge"
 
 
 def test_pytorch_is_not_loaded(folder: Path):

@@ -428,6 +428,20 @@ def test_command_line_defaults_are_pythons():
     assert given["settings"] == Settings()
 
 
+def test_records_are_not_replaced_by_a_new_picture(
+    photo: Path, painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    command = ["optimize", str(photo), "--style", str(painting), "--steps", "1", *QUICK]
+    history = tmp_path / "h.csv"
+    history.write_text("precious")
+    assert main([*command, "--history", str(history), "--skip-existing", "-o", f"{tmp_path}/new.png"]) == 2
+    assert "h.csv' exists" in capsys.readouterr().err
+    assert history.read_text() == "precious"
+    frames = tmp_path / "frames"
+    assert main([*command, "--frames", str(frames), "-o", str(frames / "000002.png")]) == 2
+    assert "one of the frames" in capsys.readouterr().err
+
+
 def test_records(photo: Path, painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("matplotlib")
     arguments = ["--style", f"{painting}:0.5", str(painting), "--scales", "2", "--steps", "9", *QUICK]

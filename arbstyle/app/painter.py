@@ -73,8 +73,9 @@ class Painter:
         before = read_upload(photo, size=size, pixels=self.pixels)
         progress(0.2, "Painting")
         after = self.stylizer.stylize(before, styles, strength, weights=weights, keep_colors=keep_colors)
-        if mask is not None and mask.getchannel("A").getbbox():  # something is brushed over
-            inside = resize(from_pil(mask.getchannel("A"))[:, :1], (before.shape[2], before.shape[3]))
+        brushed = mask and (mask.getchannel("A") if "A" in mask.getbands() else mask.convert("L"))
+        if brushed and brushed.getbbox():
+            inside = resize(from_pil(brushed)[:, :1], (before.shape[2], before.shape[3]))
             after = torch.lerp(before, after, inside / inside.max())  # one sees through the page's brush
         return to_pil(before), to_pil(after)
 

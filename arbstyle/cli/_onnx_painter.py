@@ -116,16 +116,19 @@ class OnnxPainter:
 
     def read(self, content: Source) -> Decoded:
         """A photo with its transparency, at the size to work at."""
-        from arbstyle.images.arrays import as_float_array, fill_hidden, resize_array
+        from arbstyle.images.arrays import as_float_array, resize_array, resize_array_with_alpha
         from arbstyle.images.decoding import Decoded, decode_file
 
         pixels, alpha, exif = decode_file(content.text, keep_bytes=self.result.bits == 8)
+        size = self.painting.size
         if alpha is not None:
-            pixels = fill_hidden(pixels[0], alpha[0])[None]
-        if self.painting.size is not None:
-            pixels = resize_array(as_float_array(pixels[0]), self.painting.size)[None]
-            alpha = None if alpha is None else resize_array(alpha[0], pixels.shape[2:])[None]
-        return Decoded(pixels, alpha, exif)
+            planes, opacity = resize_array_with_alpha(
+                as_float_array(pixels[0]), alpha[0], size or pixels.shape[2:]
+            )
+            return Decoded(planes[None], opacity[None], exif)
+        if size is not None:
+            pixels = resize_array(as_float_array(pixels[0]), size)[None]
+        return Decoded(pixels, None, exif)
 
     def write(
         self, painted: np.ndarray, output: Path, *choices: StyleChoice, photo: Decoded | None = None

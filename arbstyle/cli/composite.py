@@ -64,6 +64,8 @@ def composite(
     from arbstyle.painting import check_options
 
     check_options(painting.strength)
+    if painting.style is None and painting != Painting():
+        raise ArbstyleError("--strength, --model and --device say how to paint the composite: give a --style")
     result.check()
     check_output_path(output)
     roles = {"FOREGROUND": foreground, "BACKGROUND": background, "--mask": mask, "--style": painting.style}

@@ -44,6 +44,11 @@ class Records:
         roles = {"--history": self.history, "--plot": self.plot, "--frames": frame}
         return [(role, path) for role, path in roles.items() if path]
 
+    def is_frame(self, path: Path) -> bool:
+        """Whether a path is called as a frame may be."""
+        named = re.fullmatch(r"\d{6}", path.stem) is not None
+        return self.frames is not None and named and path.parent.resolve() == self.frames.resolve()
+
     def check(self) -> None:
         from arbstyle.images import check_output_path
 
@@ -100,8 +105,9 @@ def optimize(
     with log_lines(), piped([*given, *style], output) as (words, place):
         contents, styles = words[: len(given)], words[len(given) :]
         jobs, run = _plan(contents, styles, place or output, recursive, settings, records)
-        if not (overwrite or skip_existing):
-            check_new(_results(jobs, records), "--skip-existing to paint the rest")
+        todo = [job for job in jobs if not (skip_existing and job.output.exists())]
+        if todo and not overwrite:
+            check_new(_results(todo, records), "--skip-existing to paint the rest")
         return run.all(jobs, skip_existing)
 
 
@@ -135,6 +141,10 @@ def _plan(
         raise ArbstyleError("--history, --plot and --frames record one run; give one CONTENT")
     outputs = [*(("--output", job.output) for job in jobs), *records.files()]
     check_outputs(outputs, inputs_of(contents, [mixture], others))
+    if any(records.is_frame(job.output) for job in jobs):
+        raise ArbstyleError(
+            f"'{jobs[0].output}' would be one of the frames; give another -o, or other --frames"
+        )
     styles = [_style_picture(source.text) for source in mixture.sources]
     return jobs, _Run(styles, replace(settings, style_weights=mixture.weights), records)
 

@@ -43,6 +43,8 @@ def styles(
         known = {name: dict(style.about) for name, style in gallery().items()}
         print(dumps(known, indent=2, ensure_ascii=False) if json else _table(known))
         return
+    if json:
+        raise ArbstyleError("--json lists the styles; it goes without a photo")
     if size < 16:
         raise ArbstyleError(f"expected a --size of at least 16 pixels, got {size}")
     print(_paint_sheet(photo, Path(output or "styles.jpg"), size, overwrite, options))

@@ -36,9 +36,24 @@ def resize_array(planes: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     height, width = target_size(planes.shape[1], planes.shape[2], size)
     if planes.shape[1:] == (height, width):
         return planes
-    bicubic = Image.Resampling.BICUBIC
-    resized = [Image.fromarray(plane).resize((width, height), bicubic) for plane in planes]
-    return np.stack([np.asarray(plane) for plane in resized]).clip(0, 1)
+    return _bicubic(planes, height, width).clip(0, 1)
+
+
+def resize_array_with_alpha(
+    planes: np.ndarray, alpha: np.ndarray, size: int | tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """3×H×W with its transparency 1×H×W as :func:`arbstyle.images.resize_with_alpha` does."""
+    height, width = target_size(planes.shape[1], planes.shape[2], size)
+    if planes.shape[1:] != (height, width):
+        seen = _bicubic(np.concatenate([planes * alpha, alpha]), height, width)
+        planes, alpha = (seen[:3] / seen[3:].clip(1e-4)).clip(0, 1), seen[3:].clip(0, 1)
+    return fill_hidden(planes, alpha), alpha
+
+
+def _bicubic(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    method = Image.Resampling.BICUBIC
+    resized = [Image.fromarray(plane).resize((width, height), method) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in resized])
 
 
 def fill_hidden(planes: np.ndarray, alpha: np.ndarray) -> np.ndarray:
