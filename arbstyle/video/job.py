@@ -19,6 +19,7 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float
+from arbstyle.images.color import composite
 from arbstyle.images.locking import LOCK, locked
 from arbstyle.images.resizing import hidden_filled
 from arbstyle.stored import open_tensors, read_json_file, write_tensors
@@ -180,7 +181,7 @@ class VideoJob:
         try:
             for frame in frames:
                 time = frame.time - self.cut.start
-                writer.write(replace(frame, time=time, alpha=frame.alpha if self.alpha else None))
+                writer.write(replace(frame if self.alpha else _over_white(frame), time=time))
                 base = self.info.time_base
                 times.append((round(time / base), max(1, round(frame.duration / base))))
                 if progress:
@@ -272,6 +273,14 @@ def _visible(frame: Frame) -> Frame:
     if frame.alpha is None:
         return frame
     return replace(frame, pixels=as_bytes(hidden_filled(as_float(frame.pixels), as_float(frame.alpha))))
+
+
+def _over_white(frame: Frame) -> Frame:
+    """An opaque frame."""
+    if frame.alpha is None:
+        return frame
+    seen = composite(as_float(frame.pixels), as_float(frame.alpha), "white")
+    return replace(frame, pixels=as_bytes(seen), alpha=None)
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
