@@ -113,6 +113,16 @@ def test_flat_places_move_as_their_surroundings_do():
     assert np.abs(moved[10:28, 44:74] - 1).mean() < 1  # the camera's motion is 5 away
 
 
+def test_motion_does_not_depend_on_what_was_looked_at_before(pan: Any):
+    def places() -> np.ndarray:
+        return Motion(View(pan.frames[4]), View(pan.frames[3])).places
+
+    first = places()
+    small = np.random.default_rng(0).random((32, 43, 3), np.float32)
+    Motion(View(small), View(small[::-1]))
+    assert np.array_equal(places(), first)
+
+
 def test_what_comes_into_view_is_not_trusted():
     texture = cv2.blur(np.random.default_rng(0).random((110, 150, 3), np.float32), (3, 3))
     before, now = texture[:HEIGHT, :WIDTH], texture[4 : 4 + HEIGHT, 6 : 6 + WIDTH]

@@ -255,8 +255,10 @@ def _grid(height: int, width: int) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-@functools.lru_cache(1)
 def _search() -> Any:
-    """Dense inverse search (Kroeger et al. 2016, arXiv:1603.03590)."""
+    """Dense inverse search (Kroeger et al. 2016, arXiv:1603.03590).
+
+    Always a new one: after small pictures it goes on with other settings in large ones.
+    """
     cv2 = load_cv2()
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
