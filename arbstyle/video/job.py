@@ -74,26 +74,28 @@ class VideoJob:
     def prepare(self, *, resume: bool = False, overwrite: bool = False) -> int:
         """Look at what is there, and say how many frames are done already.
 
+        Pictures that the resumed job itself began to write are not in its way.
+
         Raises:
             ArbstyleError: the result exists, or there is unfinished work and it is not said what to do with
                 it, or it is of another job; or another process works on it; or the file cannot hold what is
                 to be copied into it.
         """
-        existing = self.output.existing()
-        if existing and not overwrite:
-            raise ArbstyleError(f"'{existing[0]}' exists; add --overwrite to replace it")
+        unfinished = self.folder / _RECORD
+        resumed = resume and unfinished.exists()
+        if not overwrite:
+            self._check_new(self._read_record(unfinished) if resumed else self.record)
         if self.folder.exists() and not (resume or overwrite):
             raise ArbstyleError(
                 f"unfinished work lies in '{self.folder}': add --resume to go on with it, or --overwrite to "
                 "begin again"
             )
-        unfinished = self.folder / _RECORD
-        if not (unfinished.exists() and resume):
+        if not resumed:
             self._check_is_ours()
         with ExitStack() as held, _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(self.folder, "video job"))
-            if unfinished.exists() and resume:
+            if resume and unfinished.exists():
                 self.record = self._read_record(unfinished)
             else:
                 self._clear()
@@ -102,6 +104,15 @@ class VideoJob:
             self._write_record()
             self._held = held.pop_all()
         return self.frames_done
+
+    def _check_new(self, record: Mapping[str, Any]) -> None:
+        """Only a file is written whole or not at all; of pictures, some may be there already."""
+        written = set()
+        if self.output.kind == "pictures" and record["complete"]:
+            written = {self.output.numbered(number + 1) for number in range(_frames_in(record))}
+        existing = [path for path in self.output.existing() if path not in written]
+        if existing:
+            raise ArbstyleError(f"'{existing[0]}' exists; add --overwrite to replace it")
 
     @contextmanager
     def _gone_unless_begun(self) -> Iterator[None]:
@@ -129,7 +140,7 @@ class VideoJob:
 
     @property
     def frames_done(self) -> int:
-        return sum(len(segment["times"]) for segment in self.record["segments"])
+        return _frames_in(self.record)
 
     def run(self, painter: VideoStylizer, progress: FrameDone | None = None) -> Path:
         """Paint what is not painted yet, then put the output together.
@@ -266,6 +277,10 @@ class VideoJob:
                 f"{', '.join(differing) or 'version'}: give the same options, or begin again with --overwrite"
             )
         return record
+
+
+def _frames_in(record: Mapping[str, Any]) -> int:
+    return sum(len(segment["times"]) for segment in record["segments"])
 
 
 def _visible(frame: Frame) -> Frame:
