@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor
 
 from arbstyle import ArbstyleError, Stylizer
+from arbstyle.images import write_image
+from arbstyle.video import finishing
 from arbstyle.video.ahead import made_ahead
 from arbstyle.video.finishing import Cut
 from arbstyle.video.frames import ClipInfo, Frame
@@ -354,6 +356,28 @@ def test_animations_and_back(tmp_path: Path, name: str):
         assert psnr(before.pixels, after.pixels) > 28
 
 
+@pytest.mark.parametrize(("name", "ticks"), [("fast.gif", 100), ("fast.png", 1000), ("fast.webp", 1000)])
+def test_more_frames_than_an_animation_has_ticks(name: str, ticks: int, tmp_path: Path):
+    """Three frames a tick: one of them is shown, and the film is as long as it was."""
+    rate = Fraction(3 * ticks)
+    for number in range(30):
+        Image.fromarray(picture(number, 16, 24)).save(tmp_path / f"{number}.jpg")
+    job = VideoJob(
+        open_clip(f"{tmp_path}/%d.jpg", rate=rate),
+        plan_output(str(tmp_path / name)),
+        Cut(Fraction(0), None),
+        {},
+    )
+    job.prepare()
+    with Image.open(job.run(Copy())) as animation:
+        shown = []
+        for page in ImageSequence.Iterator(animation):
+            page.load()
+            shown.append(round(page.info["duration"]))
+    assert 9 <= len(shown) <= 11
+    assert sum(shown) == 10 * 1000 // ticks
+
+
 def test_transparent_animations_stay_transparent(tmp_path: Path):
     source = tmp_path / "source.png"
     pages = []
@@ -548,6 +572,32 @@ def test_resumed_work_equals_uninterrupted_work(tmp_path: Path):
     convert(source, target, painter=painter, resume=True)
     assert target.read_bytes() == whole.read_bytes()
     assert not target.with_name("resumed.mp4.parts").exists()
+
+
+def test_pictures_that_were_being_written_are_written_on(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Only those: what came from elsewhere is not replaced."""
+    folder = tmp_path / "out"
+
+    def stop(pixels: Tensor, path: Path, **options: Any) -> None:
+        if path.name == "003.png":
+            raise KeyboardInterrupt
+        write_image(pixels, path, **options)
+
+    monkeypatch.setattr(finishing, "write_image", stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert(film, folder / "%03d.png")
+    monkeypatch.undo()
+    assert len(list(folder.iterdir())) == 2
+    foreign = folder / "013.png"
+    foreign.write_text("mine")
+    with pytest.raises(ArbstyleError, match=r"013\.png' exists"):
+        convert(film, folder / "%03d.png", resume=True)
+    foreign.unlink()
+    convert(film, folder / "%03d.png", resume=True)
+    assert len(list(folder.iterdir())) == 12
+    assert not tmp_path.joinpath("out.parts").exists()
 
 
 def test_only_the_same_work_is_resumed(film: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Cut:
 def finish(
     output: Output, segments: Sequence[Segment], info: ClipInfo, source: Clip, cut: Cut, comment: str
 ) -> None:
-    """Write the output of whole segments, whole or not at all.
+    """Write the output of whole segments: a file whole or not at all, pictures one after the other.
 
     Raises:
         ArbstyleError: it cannot be written.
@@ -227,18 +227,24 @@ def _frames(segments: Sequence[Segment], info: ClipInfo) -> Iterator[Frame]:
 
 
 def _write_animation(path: Path, segments: Sequence[Segment], info: ClipInfo) -> None:
-    times = [time * info.time_base for segment in segments for time, _ in segment.times]
-    times.append(times[-1] + segments[-1].times[-1][1] * info.time_base)
     name = ANIMATIONS[path.suffix.lower()]
+    tick = _CENTISECOND if name == "gif" else _MILLISECOND
+    times = [time for segment in segments for time, _ in segment.times]
+    times.append(times[-1] + segments[-1].times[-1][1])
+    ticks = [round(time * info.time_base / tick) for time in times]
+    ticks[-1] = max(ticks[-1], ticks[0] + 1)
+    # No format shows two frames in one tick: of a film of more frames than ticks the last in each is kept.
+    kept = [after > before for before, after in pairwise(ticks)]
+    frames = compress(_frames(segments, info), kept)
+    ticks = [*compress(ticks, kept), ticks[-1]]
     if name == "webp":
-        _write_webp(path, _frames(segments, info), times)
+        _write_webp(path, frames, ticks)
     else:
-        _write_by_ffmpeg(path, name, _frames(segments, info), times, info)
+        _write_by_ffmpeg(path, name, frames, ticks, tick, info)
 
 
-def _write_webp(path: Path, frames: Iterator[Frame], times: Sequence[Fraction]) -> None:
+def _write_webp(path: Path, frames: Iterator[Frame], ticks: Sequence[int]) -> None:
     """By Pillow: FFmpeg's encoder is not told for how long the last frame is shown."""
-    ticks = [round(time / _MILLISECOND) for time in times]
     durations = [after - before for before, after in pairwise(ticks)]
     images = (Image.fromarray(_array(frame)) for frame in frames)
     first = next(images)
@@ -246,11 +252,9 @@ def _write_webp(path: Path, frames: Iterator[Frame], times: Sequence[Fraction]) 
 
 
 def _write_by_ffmpeg(
-    path: Path, name: str, frames: Iterator[Frame], times: Sequence[Fraction], info: ClipInfo
+    path: Path, name: str, frames: Iterator[Frame], ticks: Sequence[int], tick: Fraction, info: ClipInfo
 ) -> None:
     av = load_av()
-    tick = _CENTISECOND if name == "gif" else _MILLISECOND
-    ticks = [round(time / tick) for time in times]
     last = ticks[-1] - ticks[-2]
     # Both repeat for ever. Without being told, they show the last frame for as long as the one before.
     if name == "gif":
