@@ -11,7 +11,9 @@ from arbstyle.video.frames import Clip
 from arbstyle.video.pictures import ANIMATION_SUFFIXES, PICTURE_RATE, Animation, PictureSequence, is_sequence
 from arbstyle.video.reading import Film
 
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
+_TIME = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,2}):)?(\d{1,9}(?:\.\d{0,99})?)")
+_TOO_LATE = 10**9
+"""Seconds; a film's own ticks are counted in 64 bits."""
 
 
 def open_clip(text: str, size: int | None = None, rate: Fraction | None = None) -> Clip:
@@ -41,7 +43,11 @@ def parse_time(text: str) -> Fraction:
         ArbstyleError: something else.
     """
     match = _TIME.fullmatch(text.strip())
-    if match is None:
-        raise ArbstyleError(f"expected a time such as 12.5, 1:02.5 or 1:00:02, got '{text}'")
-    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    if match is not None:
+        hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+        time = hours * 3600 + minutes * 60 + seconds
+        if time < _TOO_LATE:
+            return time
+    raise ArbstyleError(
+        f"expected a time such as 12.5, 1:02.5 or 1:00:02, below {_TOO_LATE} seconds, got '{text[:40]}'"
+    )
