@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageSequence
+from PIL import ExifTags, Image, ImageSequence
 from torch import Tensor
 
 from arbstyle import ArbstyleError, Stylizer
@@ -369,6 +369,19 @@ def test_animations_and_back(tmp_path: Path, name: str):
     assert durations == [frame.duration for frame in frames] or name == "copy.mkv"
     for before, after in zip(frames, frames_of(copy), strict=True):
         assert psnr(before.pixels, after.pixels) > 28
+
+
+@pytest.mark.parametrize("name", ["turned.webp", "turned.png"])
+def test_turned_animations_are_upright(name: str, tmp_path: Path):
+    pages = [Image.fromarray(picture(number)) for number in range(2)]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored = [page.transpose(Image.Transpose.ROTATE_90) for page in pages]
+    stored[0].save(tmp_path / name, save_all=True, append_images=stored[1:], exif=exif, lossless=True)
+    clip = open_clip(str(tmp_path / name))
+    assert (clip.info.width, clip.info.height) == (64, 48)
+    for frame, page in zip(clip.frames(), pages, strict=True):
+        assert np.array_equal(frame.pixels[0].permute(1, 2, 0), np.asarray(page))
 
 
 @pytest.mark.parametrize(("name", "ticks"), [("fast.gif", 100), ("fast.png", 1000), ("fast.webp", 1000)])

@@ -175,7 +175,7 @@ def decode(image: Image.Image, name: str, keep_bytes: bool = False) -> tuple[np.
     transparent = transparent_colour(image)
     with _silent_libtiff(image):
         image.load()
-    upright = _upright(image)
+    upright = turned(image, orientation(image))
     if transparent is not None:
         upright = upright.copy()
         upright.info["transparency"] = transparent
@@ -208,12 +208,16 @@ def _silent_libtiff(image: Image.Image) -> Iterator[None]:
             os.close(stderr)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def orientation(image: Image.Image) -> Image.Transpose | None:
+    """What the EXIF block says must be done to the picture to turn it upright."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return _ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken EXIF block must not cost the picture
-        return image
-    return image.transpose(_ORIENTATIONS[orientation]) if orientation in _ORIENTATIONS else image
+        return None
+
+
+def turned(image: Image.Image, how: Image.Transpose | None) -> Image.Image:
+    return image if how is None else image.transpose(how)
 
 
 def _is_deep_grey(image: Image.Image) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float, find_images, find_matches, is_pattern, read_picture
-from arbstyle.images.decoding import decode_file, decoding, open_picture
+from arbstyle.images.decoding import decode_file, decoding, open_picture, orientation, turned
 from arbstyle.images.files import quoted
 from arbstyle.video.frames import NUMBER_PLACE, Clip, ClipInfo, Frame, resized
 
@@ -50,6 +50,7 @@ class Animation(Clip):
             delays = [_delay(image, number) for number in range(getattr(image, "n_frames", 1))]
             if len(delays) == 1:
                 raise ArbstyleError(f"'{self.path}' is one picture: paint it with 'arbstyle stylize'")
+            self._orientation = orientation(image)
             transparent = image.has_transparency_data or image.mode in ("RGBA", "LA")
         starts = [Fraction(0)]
         for delay in delays:
@@ -74,7 +75,8 @@ class Animation(Clip):
                 try:
                     image.seek(number)
                     # Pillow puts frames together from their parts; what is left is a palette.
-                    array = np.asarray(image.convert("RGBA" if self.info.alpha else "RGB"))
+                    whole = image.convert("RGBA" if self.info.alpha else "RGB")
+                    array = np.asarray(turned(whole, self._orientation))
                 except (EOFError, OSError, SyntaxError, ValueError) as error:
                     self.warnings.append(f"the file ends early: {error}")
                     return
