@@ -164,6 +164,14 @@ def test_seamless_needs_a_mask(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "--mask" in capsys.readouterr().err
 
 
+def test_strength_beyond_one_is_told_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+):
+    assert composite("--style", "style.png", "--strength", "1.5", "-o", "out.png") == 0
+    assert capsys.readouterr().err.count("beyond 1") == 1
+    assert not [warning for warning in recwarn if "beyond 1" in str(warning.message)]
+
+
 @pytest.mark.parametrize("strength", ["-1", "nan", "inf"])
 def test_a_strength_is_checked_before_the_work(
     strength: str, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -72,3 +74,15 @@ def check_new(outputs: Iterable[str | Path], instead: str = "give another -o") -
 def warn(message: str) -> None:
     """A line on standard error."""
     print(f"arbstyle: {message}", file=sys.stderr)
+
+
+@contextmanager
+def strength_told_once(strength: float) -> Iterator[None]:
+    """Of a strength for which no model is trained a line tells at the end, and nothing at every picture."""
+    from arbstyle.painting import StrengthWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StrengthWarning)
+        yield
+    if strength > 1:
+        warn(f"a strength of {strength:g} is beyond 1, for which no model is trained: look twice")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import arbstyle
-from arbstyle.cli._options import ResultFile, check_new
+from arbstyle.cli._options import ResultFile, check_new, strength_told_once
 from arbstyle.errors import ArbstyleError
 
 if TYPE_CHECKING:
@@ -112,4 +112,5 @@ def _painted(picture: Picture, style: str, painting: Painting) -> Tensor:
     if picture.alpha is not None:  # what is hidden must not run into what is not
         pixels, _ = resize_with_alpha(pixels, picture.alpha, min(pixels.shape[2:]))
     stylizer = Stylizer.from_pretrained(painting.model, painting.device)
-    return stylizer.stylize(pixels, style, painting.strength)
+    with strength_told_once(painting.strength):
+        return stylizer.stylize(pixels, style, painting.strength)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from arbstyle.cli._options import ModelOptions, ResultFile, check_new, warn
+from arbstyle.cli._options import ModelOptions, ResultFile, check_new, strength_told_once, warn
 from arbstyle.cli._pipes import piped
 from arbstyle.cli._streams import log_lines
 from arbstyle.errors import ArbstyleError
@@ -172,7 +171,6 @@ def _stylize(
     from arbstyle.cli._onnx_painter import load_painter
     from arbstyle.cli._painter import Painter
     from arbstyle.cli._sheet import make_sheet, place_of_sheet
-    from arbstyle.painting import StrengthWarning
     from arbstyle.painting.batch import find_sources, find_styles, inputs_of, output_folder, plan
     from arbstyle.painting.gallery import is_shadowed
 
@@ -181,8 +179,7 @@ def _stylize(
         warn(f"'{name}' is a {'folder' if os.path.isdir(name) else 'file'} here, and not the gallery's style")
     styles = find_styles(style, masked=bool(painting.mask), recursive=many.recursive)
     others = [*(("--mask", mask) for mask in painting.mask), *machine.files()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StrengthWarning)  # said once below, not at every picture
+    with strength_told_once(painting.strength):
         if many.sheet:
             if many.strip is not None and len(styles) < 2:
                 raise ArbstyleError(
@@ -191,14 +188,10 @@ def _stylize(
             place = place_of_sheet(output, many, inputs_of(contents, styles, others))
             _check_results([place], many, result)
             load = partial(Painter, painting, machine, result)
-            code = make_sheet(load, contents, styles, place, many, painting.size)
-        else:
-            jobs = plan(contents, styles, output, pair=many.pair, others=others)
-            _check_results([job.output for job in jobs], many, result)
-            code = Batch(jobs, load_painter(painting, machine, result), many).run()
-    if painting.strength > 1:
-        warn(f"a strength of {painting.strength:g} is beyond 1, for which no model is trained: look twice")
-    return code
+            return make_sheet(load, contents, styles, place, many, painting.size)
+        jobs = plan(contents, styles, output, pair=many.pair, others=others)
+        _check_results([job.output for job in jobs], many, result)
+        return Batch(jobs, load_painter(painting, machine, result), many).run()
 
 
 def _check_results(outputs: Sequence[Path], many: ManyPictures, result: ResultFile) -> None:
