@@ -107,6 +107,24 @@ def test_frames_from_all_of_the_clip_refine_the_style(
     assert len(frames_of(out)) == 8
 
 
+def test_refinement_begins_when_nothing_stands_against_the_result(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(Stylizer, "refine", lambda *_, **options: pytest.fail("refined"))
+    target = tmp_path / "out.mp4"
+    target.write_text("mine")
+    assert video(film, "--style", NIGHT, "--refine", 7, "-o", target) == 2
+    assert "exists; add --overwrite" in capsys.readouterr().err
+
+
+def test_strength_beyond_one_is_told_in_one_line(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+):
+    assert video(film, "--style", NIGHT, "--strength", 1.5, "-o", tmp_path / "out.mp4") == 0
+    assert capsys.readouterr().err.count("beyond 1") == 1
+    assert not [warning for warning in recwarn if "beyond 1" in str(warning.message)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -118,6 +136,10 @@ def test_frames_from_all_of_the_clip_refine_the_style(
         (["--style", NIGHT, "--stability", "2"], "expected a stability from 0 to 1"),
         (["--style", NIGHT, "--rate", "10"], "--rate is for pictures"),
         (["--style", NIGHT, "--start", "soon"], "expected a time"),
+        (["--style", NIGHT, "--start", 5000 * "9"], "expected a time"),
+        (["--style", NIGHT, VENICE, "--transition", "0-" + 400 * "9"], "expected a time"),
+        (["--style", NIGHT, "--backend", "onnx"], "--backend onnx is for photos"),
+        (["--style", NIGHT, "--refine", "1", "--start", "100"], "no frames of"),
         (["--style", "nothing.jpg"], "nothing.jpg"),
         (["--style", NIGHT, "--crf", "70"], "expected a --crf"),
     ],

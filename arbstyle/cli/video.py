@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from arbstyle.cli._options import warn
+from arbstyle.cli._options import strength_told_once, warn
 from arbstyle.cli.stylize import Machine, Painting
 from arbstyle.errors import ArbstyleError
 
@@ -91,6 +91,8 @@ def video(
     machine.check()
     if painting.seamless:
         raise ArbstyleError("--seamless is for photos: 'arbstyle stylize' has it")
+    if machine.backend == "onnx":
+        raise ArbstyleError("--backend onnx is for photos: 'arbstyle stylize' has it; leave it out")
     cut = Cut(parse_time(part.start), None if part.end is None else parse_time(part.end), result.sound)
     if cut.end is not None and cut.end <= cut.start:
         raise ArbstyleError(f"--end {part.end} must come after --start {part.start}")
@@ -107,10 +109,12 @@ def video(
     for name in names:  # a bad one is told before the work
         stylizer.parameters_of(name, painting.style_size)
     description = _describe(clip, style, painting, part, result, machine, stylizer)
-    painter = _painter(stylizer, names, weights, painting, part, machine, source, cut)
-    job = VideoJob(source, target, cut, description)
-    done = job.prepare(resume=result.resume, overwrite=result.overwrite)
-    _run(job, painter, done, _expected_frames(source, cut))
+    painter = _painter(stylizer, names, weights, painting, part, machine)
+    with VideoJob(source, target, cut, description) as job, strength_told_once(painting.strength):
+        done = job.prepare(resume=result.resume, overwrite=result.overwrite)
+        if painting.refine is not None:
+            painter.style = _refined(stylizer, names, painting.refine, painting, machine, source, cut)
+        _run(job, painter, done, _expected_frames(source, cut))
     left = len(target.existing()) - job.frames_done if target.kind == "pictures" else 0
     if left:
         warn(f"{left} pictures of an earlier run are left beside the {job.frames_done} new ones")
@@ -182,22 +186,12 @@ def _painter(
     painting: Painting,
     part: ClipPart,
     machine: Machine,
-    clip: Clip,
-    cut: Any,
 ) -> VideoStylizer:
     from arbstyle.video.stylizer import VideoStylizer
 
-    styles: Sequence[str | Style] = names
-    if painting.refine is not None:
-        photos = [frame.pixels for frame in clip.sample(REFINE_FRAMES, cut.start, cut.end)]
-        steps, size, weights_of_vgg = painting.refine, painting.style_size, machine.vgg_weights
-        styles = [
-            stylizer.refine(name, photos, steps, style_size=size, vgg_weights=weights_of_vgg)
-            for name in names
-        ]
     return VideoStylizer(
         stylizer,
-        styles,
+        names,
         painting.strength,
         weights=weights,
         masks=painting.mask or None,
@@ -208,6 +202,25 @@ def _painter(
         seed=painting.seed,
         tile=machine.tile,
     )
+
+
+def _refined(
+    stylizer: Stylizer,
+    names: list[str],
+    steps: int,
+    painting: Painting,
+    machine: Machine,
+    clip: Clip,
+    cut: Any,
+) -> list[Style]:
+    """The styles, improved for frames from all of the clip."""
+    photos = [frame.pixels for frame in clip.sample(REFINE_FRAMES, cut.start, cut.end)]
+    if not photos:
+        raise ArbstyleError(f"no frames of '{clip.path}' lie between --start and --end")
+    return [
+        stylizer.refine(name, photos, steps, style_size=painting.style_size, vgg_weights=machine.vgg_weights)
+        for name in names
+    ]
 
 
 def _expected_frames(clip: Clip, cut: Any) -> int | None:

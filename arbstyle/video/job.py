@@ -71,6 +71,13 @@ class VideoJob:
             "complete": False,
         }
 
+    def __enter__(self) -> VideoJob:
+        """What :meth:`prepare` holds is let go at the latest at the end of the block."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
+
     def prepare(self, *, resume: bool = False, overwrite: bool = False) -> int:
         """Look at what is there, and say how many frames are done already.
 
