@@ -190,6 +190,10 @@ def page(browser: Any, served: str) -> Iterator[Any]:
 
 def open_page(page: Any, address: str) -> None:
     page.goto(address)
+    wait_until_ready(page)
+
+
+def wait_until_ready(page: Any) -> None:
     page.wait_for_selector("html[data-ready]")
     page.wait_for_selector("#first input:checked", state="attached")
 
@@ -206,12 +210,16 @@ def painted_by(page: Any, action: Any) -> None:
 
 
 def slide(page: Any, control: str, value: int) -> None:
+    painted_by(page, lambda: set_slider(page, control, value))
+
+
+def set_slider(page: Any, control: str, value: int) -> None:
     move = """(slider, value) => {
         slider.value = value;
         slider.dispatchEvent(new Event("input"));
         slider.dispatchEvent(new Event("change"));
     }"""
-    painted_by(page, lambda: page.eval_on_selector(f"#{control}", move, str(value)))
+    page.eval_on_selector(f"#{control}", move, str(value))
 
 
 def saved(page: Any, folder: Path, button: str = "png") -> Image.Image:
@@ -277,6 +285,39 @@ def test_transparency_survives(page: Any, tmp_path: Path):
     shown = [each[..., :3] * each[..., 3:] / 255 for each in shown]
     assert np.abs(shown[0] - shown[1]).mean() < 1, "what is hidden is filled as the command fills it"
     assert saved(page, tmp_path, "jpeg").mode == "RGB"
+
+
+HOLD = """
+    window.held = null; // or a list, where what is to be painted waits
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, transfer) {
+        const go = (changed) => post.call(this, { ...message, ...changed }, transfer);
+        if (window.held && message.type === "paint") window.held.push(go);
+        else go();
+    };
+"""
+
+
+@pytest.fixture
+def held_page(page: Any) -> Any:
+    """What is to be painted waits in the list `held`."""
+    page.add_init_script(HOLD)
+    page.reload()
+    wait_until_ready(page)
+    choose(page, PHOTO)
+    slide(page, "size", 160)
+    page.evaluate("window.held = []")
+    return page
+
+
+def test_a_wish_made_during_a_painting_that_fails_is_painted(held_page: Any, tmp_path: Path):
+    held_page.check("#first input[value=woodcut]", force=True)
+    set_slider(held_page, "size", 128)
+    assert held_page.evaluate("held.length") == 1, "the second wish waits for the first"
+    fail = "const [go] = held; held = null; go({ shares: [{ key: 'unknown', share: 1 }] });"
+    painted_by(held_page, lambda: held_page.evaluate(f"() => {{ {fail} }}"))
+    assert "painted in" in held_page.inner_text("#status")
+    assert min(saved(held_page, tmp_path).size) == 128
 
 
 def test_hostile_files_are_refused_and_the_page_goes_on(page: Any, tmp_path: Path):

@@ -34,13 +34,14 @@ function started({ gpu, threads }) {
 }
 
 function failed({ during, message }) {
-  working = false;
+  if (during === "paint") working = false;
   if (during === "load" && element("gpu").checked) {
     element("gpu").checked = false;
     say(`The graphics card cannot be used (${message}); going on without.`, true);
     worker.postMessage({ type: "load", gpu: false });
     return;
   }
+  if (during === "paint" && again) return paint();
   const action = during === "load" ? "The model could not be loaded" : "The photo could not be painted";
   say(`${action} (${message}). ${during === "paint" ? "A smaller size may help." : "Please reload the page."}`, true);
 }
