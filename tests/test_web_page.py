@@ -380,6 +380,24 @@ def test_works_without_a_network_once_loaded(browser: Any, small_site: Site, tmp
         choose(page, PHOTO)
 
 
+def test_without_room_for_a_copy_it_loads_all_the_same(browser: Any):
+    site = collect_site()
+    script = site["offline.js"]
+    assert isinstance(script, Path)
+    full = b"Cache.prototype.put = () => Promise.reject(new DOMException('full', 'QuotaExceededError'));"
+    site["offline.js"] = full + script.read_bytes()
+    for address in serve(make_server(site, port=0)):
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.set_default_timeout(120_000)
+            page.goto(address)
+            page.evaluate("""new Promise((done) => {
+                navigator.serviceWorker.oncontrollerchange = () => done();
+                if (navigator.serviceWorker.controller) done();
+            })""")
+            assert page.evaluate("fetch('files.json').then((answer) => answer.ok)")  # no copy of this one
+
+
 def test_without_the_headers_it_paints_on_one_thread(browser: Any, tmp_path: Path):
     folder = write_site(collect_site(), tmp_path / "site")
 

@@ -19,7 +19,8 @@ async function answer(request) {
   const cache = await caches.open(CACHE);
   try {
     const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
+    await response.clone().arrayBuffer(); // what breaks off is answered from the copy
+    if (response.ok) await cache.put(request, response.clone()).catch(() => {}); // there may be no room
     return response;
   } catch (error) {
     const kept = await cache.match(request);
