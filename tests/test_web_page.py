@@ -223,11 +223,15 @@ def set_slider(page: Any, control: str, value: int) -> None:
 
 
 def saved(page: Any, folder: Path, button: str = "png") -> Image.Image:
+    return Image.open(saved_file(page, folder, button))
+
+
+def saved_file(page: Any, folder: Path, button: str = "png") -> Path:
     with page.expect_download() as download:
         page.click(f"#save-{button}")
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
-    return Image.open(path)
+    return path
 
 
 def psnr(one: Image.Image, other: Image.Image) -> float:
@@ -318,6 +322,15 @@ def test_a_wish_made_during_a_painting_that_fails_is_painted(held_page: Any, tmp
     painted_by(held_page, lambda: held_page.evaluate(f"() => {{ {fail} }}"))
     assert "painted in" in held_page.inner_text("#status")
     assert min(saved(held_page, tmp_path).size) == 128
+
+
+def test_what_is_saved_has_the_name_of_the_photo_that_is_shown(held_page: Any, tmp_path: Path):
+    shutil.copy(EXAMPLES / "photo-flower.jpg", tmp_path / "next.jpg")
+    held_page.set_input_files("#photo", str(tmp_path / "next.jpg"))
+    held_page.wait_for_selector("#status:has-text('Painting')")
+    assert saved_file(held_page, tmp_path).name == "photo-cat-painted.png"
+    painted_by(held_page, lambda: held_page.evaluate("() => held[0]()"))
+    assert saved_file(held_page, tmp_path).name == "next-painted.png"
 
 
 def test_hostile_files_are_refused_and_the_page_goes_on(page: Any, tmp_path: Path):

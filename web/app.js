@@ -7,11 +7,10 @@ const MOST_PIXELS = 60_000_000;
 const element = (id) => document.getElementById(id);
 const worker = new Worker("worker.js", { type: "module" });
 let ready = false;
-let shown = null; // what was painted last
+let shown = null; // what was painted last, and of which photo
 let wanted = 0; // number of the latest wish
 let working = false;
 let again = false;
-let photoName = "photo";
 let hasPhoto = false;
 const waiting = []; // messages for a worker that is not ready
 
@@ -74,8 +73,7 @@ async function takePhoto(file) {
   try {
     say("Reading the photo …");
     const image = await decode(file);
-    photoName = file.name.replace(/\.[^.]*$/, "");
-    send({ type: "photo", image }, [image.data.buffer]);
+    send({ type: "photo", name: file.name.replace(/\.[^.]*$/, ""), image }, [image.data.buffer]);
     hasPhoto = true;
     const short = Math.min(image.width, image.height);
     element("size").value = Math.min(512, short);
@@ -158,11 +156,11 @@ function paint() {
   worker.postMessage({ type: "paint", id: ++wanted, shares: shares(), strength: number("strength") / 100, size: number("size") });
 }
 
-function show({ id, width, height, before, after, seconds, reduced }) {
+function show({ id, name, width, height, before, after, seconds, reduced }) {
   working = false;
   draw("before", width, height, before);
   draw("after", width, height, after);
-  shown = { width, height };
+  shown = { name, width, height };
   element("compare").hidden = false;
   element("empty").hidden = true;
   element("drop").classList.add("full");
@@ -180,16 +178,16 @@ function draw(id, width, height, bytes) {
 }
 
 function save(type, suffix) {
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, shown);
+  const { name, width, height } = shown;
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d");
   if (suffix === "jpg") {
     context.fillStyle = "white"; // JPEG has no transparency
-    context.fillRect(0, 0, shown.width, shown.height);
+    context.fillRect(0, 0, width, height);
   }
   context.drawImage(element("after"), 0, 0);
   canvas.toBlob((blob) => {
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `${photoName}-painted.${suffix}` });
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `${name}-painted.${suffix}` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }, type, 0.95);

@@ -8,7 +8,7 @@ let ort;
 let options;
 let weights;
 let sessions = {};
-let photo; // { picture, alpha }
+let photo; // { name, picture, alpha }
 const looks = new Map(); // key of a style → { code } or { picture }
 const known = new Map(); // key and size → parameters
 
@@ -45,11 +45,11 @@ async function fetchWhole(path) {
   return response.arrayBuffer();
 }
 
-function takePhoto({ image }) {
+function takePhoto({ name, image }) {
   const alpha = new Float32Array(image.width * image.height);
   for (let i = 0; i < alpha.length; i++) alpha[i] = image.data[4 * i + 3] / 255;
   const opaque = alpha.every((value) => value === 1);
-  photo = { picture: toPlanes(image), alpha: opaque ? null : { ...image, data: alpha } };
+  photo = { name, picture: toPlanes(image), alpha: opaque ? null : { ...image, data: alpha } };
   for (const key of known.keys()) if (key.startsWith("own")) known.delete(key);
   looks.set("own", { picture: photo.picture });
 }
@@ -110,7 +110,8 @@ async function paint({ id, shares, strength, size }) {
   const after = toBytes({ width, height, data: painted }, alpha);
   const before = toBytes(picture, alpha);
   const seconds = (performance.now() - start) / 1000;
-  postMessage({ type: "painted", id, width, height, before, after, seconds, reduced: short < size }, [before.buffer, after.buffer]);
+  const painting = { name: photo.name, width, height, before, after, seconds, reduced: short < size };
+  postMessage({ type: "painted", id, ...painting }, [before.buffer, after.buffer]);
 }
 
 // The weighted mean of styles' parameters.
