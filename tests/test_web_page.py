@@ -333,6 +333,33 @@ def test_what_is_saved_has_the_name_of_the_photo_that_is_shown(held_page: Any, t
     assert saved_file(held_page, tmp_path).name == "next-painted.png"
 
 
+SLOW = """
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (file) => {
+        if (file.name.startsWith("slow")) await new Promise((go) => (window.goOn = go));
+        return decode(file);
+    };
+"""
+GO_ON = "() => { goOn(); return new Promise((done) => setTimeout(done, 1000)); }"
+
+
+def test_the_photo_and_the_style_chosen_last_win(page: Any, tmp_path: Path):
+    page.add_init_script(SLOW)
+    page.reload()
+    wait_until_ready(page)
+    slow, quick = (str(shutil.copy(PHOTO, tmp_path / name)) for name in ("slow.jpg", "quick.jpg"))
+    page.set_input_files("#photo", slow)
+    choose(page, quick)
+    page.evaluate(GO_ON)
+    slide(page, "size", 128)
+    assert saved_file(page, tmp_path).name == "quick-painted.png"
+    page.set_input_files("#style", slow)
+    painted_by(page, lambda: page.set_input_files("#style", quick))
+    page.evaluate(GO_ON)
+    assert "quick.jpg" in page.input_value("#first input:checked")
+    assert page.locator("#first input[value*='slow.jpg']").count() == 1, "it is there to choose"
+
+
 def test_hostile_files_are_refused_and_the_page_goes_on(page: Any, tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(Path(PHOTO).read_bytes()[:300])
     (tmp_path / "text.png").write_text("<script>alert(1)</script>")

@@ -12,6 +12,8 @@ let wanted = 0; // number of the latest wish
 let working = false;
 let again = false;
 let hasPhoto = false;
+let latestPhoto = 0; // how many were chosen: reading the last one may take less time than one before
+let latestStyle = 0;
 const waiting = []; // messages for a worker that is not ready
 
 worker.onmessage = ({ data }) => ({ ready: started, painted: show, failed })[data.type](data);
@@ -70,9 +72,11 @@ async function decode(file) {
 
 async function takePhoto(file) {
   if (!file) return;
+  const number = ++latestPhoto;
   try {
     say("Reading the photo …");
     const image = await decode(file);
+    if (number !== latestPhoto) return;
     send({ type: "photo", name: file.name.replace(/\.[^.]*$/, ""), image }, [image.data.buffer]);
     hasPhoto = true;
     const short = Math.min(image.width, image.height);
@@ -80,18 +84,21 @@ async function takePhoto(file) {
     label("size");
     paint();
   } catch (error) {
-    say(`${error.message}.`, true);
+    if (number === latestPhoto) say(`${error.message}.`, true);
   }
 }
 
 async function takeStyle(file) {
   if (!file) return;
+  const number = ++latestStyle;
   try {
     const image = await decode(file);
     const address = URL.createObjectURL(file);
     const key = `picture ${file.name} ${file.lastModified} ${file.size}`;
     send({ type: "style", key, image }, [image.data.buffer]);
     addStyle(key, file.name, address, true);
+    if (number !== latestStyle) return;
+    element("first").querySelector(`input[value="${CSS.escape(key)}"]`).checked = true;
     paint();
   } catch (error) {
     say(`${error.message}.`, true);
@@ -119,7 +126,7 @@ async function loadGallery() {
   paint();
 }
 
-function addStyle(key, name, address, choose, description = name) {
+function addStyle(key, name, address, own, description = name) {
   if (![...element("second").options].some((option) => option.value === key)) {
     const choice = document.createElement("label");
     choice.title = description;
@@ -127,10 +134,9 @@ function addStyle(key, name, address, choose, description = name) {
     radio.setAttribute("aria-label", description === name ? name : `${name}: ${description}`);
     const image = Object.assign(document.createElement("img"), { src: address, alt: "" });
     choice.append(radio, image, document.createTextNode(name));
-    choose ? element("first").prepend(choice) : element("first").append(choice);
+    own ? element("first").prepend(choice) : element("first").append(choice);
     element("second").append(new Option(name, key));
   }
-  if (choose) element("first").querySelector(`input[value="${CSS.escape(key)}"]`).checked = true;
 }
 
 function shares() {
