@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from arbstyle import ArbstyleError
 from arbstyle.cli import main
@@ -240,6 +240,11 @@ def psnr(one: Image.Image, other: Image.Image) -> float:
     return float(10 * np.log10(255**2 / max(1e-9, (difference**2).mean())))
 
 
+def over_black(picture: Image.Image) -> np.ndarray:
+    pixels = np.asarray(picture.convert("RGBA"), float)
+    return pixels[..., :3] * pixels[..., 3:] / 255
+
+
 def command(folder: Path, *arguments: str) -> Image.Image:
     output = folder / "command.png"
     assert main(["stylize", *arguments, "--precision", "fp32", "--overwrite", "-o", str(output)]) == 0
@@ -285,10 +290,28 @@ def test_transparency_survives(page: Any, tmp_path: Path):
     choose(page, tmp_path / "cut.png")
     painted_by(page, lambda: page.check("#first input[value=woodcut]", force=True))
     wanted = command(tmp_path, str(tmp_path / "cut.png"), "--style", "woodcut", "--size", "128")
-    shown = [np.asarray(each.convert("RGBA"), float) for each in (saved(page, tmp_path), wanted)]
-    shown = [each[..., :3] * each[..., 3:] / 255 for each in shown]
-    assert np.abs(shown[0] - shown[1]).mean() < 1, "what is hidden is filled as the command fills it"
+    difference = np.abs(over_black(saved(page, tmp_path)) - over_black(wanted))
+    assert difference.mean() < 1, "what is hidden is filled as the command fills it"
     assert saved(page, tmp_path, "jpeg").mode == "RGB"
+
+
+@pytest.mark.parametrize("strength", [100, 60])
+def test_a_soft_edge_is_resized_as_the_command_resizes_it(page: Any, tmp_path: Path, strength: int):
+    photo = Image.open(PHOTO).resize((400, 320))
+    hole = Image.new("L", photo.size)
+    ImageDraw.Draw(hole).ellipse((100, 60, 300, 260), fill=255)
+    photo.paste((255, 0, 255), mask=ImageChops.invert(hole))  # to be seen nowhere
+    photo.putalpha(hole.filter(ImageFilter.BoxBlur(6)))
+    path = tmp_path / "soft.png"
+    photo.save(path)
+    choose(page, path)
+    painted_by(page, lambda: page.check("#first input[value=woodcut]", force=True))
+    slide(page, "size", 128)
+    if strength < 100:
+        slide(page, "strength", strength)
+    options = ("--style", "woodcut", "--size", "128", "--strength", str(strength / 100))
+    wanted = command(tmp_path, str(path), *options, "--backend", "torch")
+    assert np.abs(over_black(saved(page, tmp_path)) - over_black(wanted)).mean() < 1.5
 
 
 HOLD = """

@@ -24,22 +24,21 @@ function roundHalfToEven(value) {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-// Bytes RGBA → planes; where nothing is to be seen, white or the colours of what is seen beside it.
+// Bytes RGBA → planes, without their transparency or over white.
 export function toPlanes({ width, height, data }, overWhite = false) {
   const count = width * height;
   const planes = new Float32Array(3 * count);
-  const alpha = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    alpha[i] = data[4 * i + 3] / 255;
+    const alpha = data[4 * i + 3] / 255;
     for (let channel = 0; channel < 3; channel++) {
       const value = data[4 * i + channel] / 255;
-      planes[channel * count + i] = overWhite ? 1 + (value - 1) * alpha[i] : value;
+      planes[channel * count + i] = overWhite ? 1 + (value - 1) * alpha : value;
     }
   }
-  if (!overWhite) fillHidden(planes, alpha, width, height);
   return { width, height, data: planes };
 }
 
+// What is hidden gets the colours of what is seen beside it; white where nothing at all is seen.
 // By pull and push, as the command does it: means of what is seen, twice as coarse each time.
 function fillHidden(planes, alpha, width, height) {
   const count = width * height;
@@ -100,11 +99,42 @@ export function toBytes({ width, height, data }, alpha = null) {
 // Antialiased bicubic resizing, as Pillow does it: a filter of Keys' kernel (a = -1/2) as wide as the reduction.
 export function resize(picture, width, height) {
   if (picture.width === width && picture.height === height) return picture;
-  const channels = picture.data.length / (picture.width * picture.height);
-  const rows = filterRows(picture.data, channels * picture.height, picture.width, width);
-  const data = filterColumns(rows, channels, picture.height, height, width);
-  for (let i = 0; i < data.length; i++) data[i] = Math.min(1, Math.max(0, data[i]));
+  const data = bicubic(picture.data, picture, width, height);
+  for (let i = 0; i < data.length; i++) data[i] = clamped(data[i]);
   return { width, height, data };
+}
+
+// A picture and its transparency, resized by way of premultiplied values, so that what is hidden lends no colour
+// to what is not; what is fully transparent gets the colours beside it.
+export function resizeWithAlpha(picture, alpha, width, height) {
+  const size = picture.width * picture.height;
+  const count = width * height;
+  const data = new Float32Array(3 * count);
+  if (picture.width === width && picture.height === height) {
+    data.set(picture.data);
+  } else {
+    const opacity = bicubic(alpha, picture, width, height);
+    for (let channel = 0; channel < 3; channel++) {
+      const plane = alpha.map((share, i) => share * picture.data[channel * size + i]);
+      // Bicubic overshoots in colour and alpha alike: the ratio is right before either is clamped.
+      const seen = bicubic(plane, picture, width, height);
+      for (let i = 0; i < count; i++) data[channel * count + i] = clamped(seen[i] / Math.max(opacity[i], 1e-4));
+    }
+    alpha = opacity.map(clamped);
+  }
+  fillHidden(data, alpha, width, height);
+  return { picture: { width, height, data }, alpha };
+}
+
+// Planes of the size of a picture → planes of another size, which may lie a little outside of [0,1].
+function bicubic(planes, from, width, height) {
+  const channels = planes.length / (from.width * from.height);
+  const rows = filterRows(planes, channels * from.height, from.width, width);
+  return filterColumns(rows, channels, from.height, height, width);
+}
+
+function clamped(value) {
+  return Math.min(1, Math.max(0, value));
 }
 
 function keys(x) {

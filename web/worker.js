@@ -1,5 +1,5 @@
 // Paints, beside the page, so that the page never stands still. Does what arbstyle/onnx/runtime.py does.
-import { resize, sizeWithShortSide, styleView, toBytes, toPlanes } from "./pixels.js";
+import { resize, resizeWithAlpha, sizeWithShortSide, styleView, toBytes, toPlanes } from "./pixels.js";
 
 const STYLE_SIZES = [256, 2048];
 const MOST_PIXELS = 3_000_000; // that a page can paint without running out of memory
@@ -49,9 +49,8 @@ function takePhoto({ name, image }) {
   const alpha = new Float32Array(image.width * image.height);
   for (let i = 0; i < alpha.length; i++) alpha[i] = image.data[4 * i + 3] / 255;
   const opaque = alpha.every((value) => value === 1);
-  photo = { name, picture: toPlanes(image), alpha: opaque ? null : { ...image, data: alpha } };
-  for (const key of known.keys()) if (key.startsWith("own")) known.delete(key);
-  looks.set("own", { picture: photo.picture });
+  photo = { name, picture: toPlanes(image), alpha: opaque ? null : alpha };
+  for (const key of known.keys()) if (key.startsWith("own ")) known.delete(key);
 }
 
 function takeStyle({ key, code, image }) {
@@ -62,10 +61,14 @@ function takeStyle({ key, code, image }) {
 // Parameters of a style, as seen at a size.
 async function parametersOf(key, size) {
   const { code, picture } = looks.get(key);
-  const name = code ? key : `${key} ${size}`;
+  if (code) return remembered(key, () => run("head", { code: [code, [1, code.length]] }, "parameters"));
+  return remembered(`${key} ${size}`, () => read(picture, size));
+}
+
+async function remembered(name, compute) {
   if (!known.has(name)) {
     if (known.size > 100) known.clear();
-    known.set(name, code ? await run("head", { code: [code, [1, code.length]] }, "parameters") : await read(picture, size));
+    known.set(name, await compute());
   }
   return known.get(name);
 }
@@ -92,12 +95,13 @@ async function paint({ id, shares, strength, size }) {
   const most = Math.floor(Math.sqrt((MOST_PIXELS * Math.min(original.width, original.height)) / Math.max(original.width, original.height)));
   const short = Math.min(size, most);
   const { width, height } = sizeWithShortSide(original.width, original.height, short);
-  const picture = resize(original, width, height);
-  const alpha = photo.alpha && resize(photo.alpha, width, height).data;
+  const { picture, alpha } = photo.alpha
+    ? resizeWithAlpha(original, photo.alpha, width, height)
+    : { picture: resize(original, width, height), alpha: null };
   const styleSize = Math.min(Math.max(Math.min(width, height), STYLE_SIZES[0]), STYLE_SIZES[1]);
   const parameters = await blend(shares, styleSize);
   if (strength < 1) {
-    const own = await parametersOf("own", styleSize);
+    const own = await remembered(`own ${width}`, () => read(picture, styleSize));
     parameters.forEach((value, i) => (parameters[i] = own[i] + strength * (value - own[i])));
   }
   const data = await run(
