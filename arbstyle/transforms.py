@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from arbstyle.errors import ArbstyleError
 from arbstyle.images import as_bytes, as_float
+from arbstyle.images.resizing import hidden_filled
 from arbstyle.painting import StyleLike, Stylizer, check_options
 from arbstyle.painting.options import whole_number
 
@@ -115,8 +116,9 @@ class RandomStylize(v2.Transform):
 
     def _paint_sample(self, pictures: Tensor, style: StyleLike, strength: float) -> Tensor:
         if pictures.shape[1] > 1:
-            painted = self.stylizer.stylize(pictures[:, :3], style, strength)
-            return torch.cat([painted, pictures[:, 3:]], dim=1)
+            colours, alpha = pictures[:, :3], pictures[:, 3:]
+            seen = hidden_filled(colours, alpha) if alpha.shape[1] else colours
+            return torch.cat([self.stylizer.stylize(seen, style, strength), alpha], dim=1)
         # In floats: brightness of rounded colours would be rounded twice.
         colours = as_float(pictures).expand(-1, 3, -1, -1)
         grey = F.rgb_to_grayscale(self.stylizer.stylize(colours, style, strength))

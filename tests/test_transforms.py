@@ -250,6 +250,19 @@ def dataset(photo):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_hidden_colours_do_not_matter(stylizer, styles, dtype):
+    torch.manual_seed(0)
+    pictures = torch.randint(0, 256, (2, 4, 32, 40), dtype=torch.uint8)
+    pictures[:, 3, :, 20:], pictures[:, 3, :, :20] = 0, 255
+    other = pictures.clone()
+    other[:, :3, :, 20:] = 255 - other[:, :3, :, 20:]
+    if dtype == torch.float32:
+        pictures, other = pictures / 255, other / 255
+    paint = RandomStylize(styles[0], p=1, model=stylizer)
+    assert torch.equal(paint(pictures)[..., :20], paint(other)[..., :20])
+
+
 @pytest.mark.parametrize("seed", [-1, 0.5])
 def test_a_seed_that_numpy_does_not_take_is_refused_at_once(stylizer, styles, seed):
     with pytest.raises(ArbstyleError, match="seed"):

@@ -41,9 +41,6 @@ class Painter:
         self, photo: Picture, choice: StyleChoice, progress: Callable[[int, int], None] | None = None
     ) -> Tensor:
         """The photo in a style, 1×3×H×W."""
-        from arbstyle.compositing import paint_regions
-        from arbstyle.images import as_float
-
         stylize = partial(
             self.stylizer.stylize,
             photo.pixels,
@@ -58,6 +55,9 @@ class Painter:
         styles = self._styles(photo, choice)
         if not self.painting.seamless:
             return stylize(styles, weights=choice.weights, masks=self.masks)
+        from arbstyle.compositing import paint_regions
+        from arbstyle.images import as_float
+
         return paint_regions(
             lambda style: as_float(stylize(style)), as_float(photo.pixels), styles, self.masks or []
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,9 +52,12 @@ def resize_with_alpha(
 
 
 def hidden_filled(pixels: Tensor, alpha: Tensor) -> Tensor:
-    """:func:`~arbstyle.images.arrays.fill_hidden` of a tensor 1×3×H×W of floats, with its alpha 1×1×H×W."""
-    filled = fill_hidden(*(each[0].detach().float().cpu().numpy() for each in (pixels, alpha)))
-    return torch.from_numpy(filled)[None].to(pixels)
+    """:func:`~arbstyle.images.arrays.fill_hidden` of tensors N×3×H×W, with alpha N×1×H×W; floats or bytes."""
+    if pixels.dtype == torch.uint8:
+        filled = hidden_filled(pixels.float() / 255, alpha.float() / 255)
+        return (filled * 255).round_().to(torch.uint8)
+    pairs = zip(pixels.detach().float().cpu().numpy(), alpha.detach().float().cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([fill_hidden(*pair) for pair in pairs])).to(pixels)
 
 
 def shrink(picture: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -294,7 +294,7 @@ def _visible(frame: Frame) -> Frame:
     """What is painted: transparent parts may hold any colour and must not run into what is seen."""
     if frame.alpha is None:
         return frame
-    return replace(frame, pixels=as_bytes(hidden_filled(as_float(frame.pixels), as_float(frame.alpha))))
+    return replace(frame, pixels=hidden_filled(frame.pixels, frame.alpha))
 
 
 def _over_white(frame: Frame) -> Frame:
